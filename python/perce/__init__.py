@@ -1,0 +1,1 @@
+"""PerContrast and PerCE: token-level personalisation of language models."""

@@ -1,0 +1,85 @@
+"""Every error perce raises on purpose.
+
+Each names the record, file, field or option at fault and says what to do. A child also derives from the built-in
+error it refines, so existing ``except ValueError`` handlers keep working.
+"""
+
+from __future__ import annotations
+
+
+class PerceError(Exception):
+    """Base of all errors raised by perce. The command line prints one as a single line and exits with 2."""
+
+
+class OptionError(PerceError, ValueError):
+    """An option has a value that cannot work. Carries ``option``, its name as the user writes it."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}")
+        self.option = option
+
+
+class RecordError(PerceError, ValueError):
+    """A record cannot be used. Carries ``source`` (file or data set), ``line`` (1-based) and ``field``, where known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        record: str | None = None,
+    ) -> None:
+        place = source or ""
+        if line is not None:
+            place += f":{line}" if place else f"line {line}"
+        parts = [
+            place,
+            f"record {record!r}" if record is not None else "",
+            f"field {field!r}" if field is not None else "",
+            message,
+        ]
+        super().__init__(": ".join(part for part in parts if part))
+        self.message = message
+        self.source = source
+        self.line = line
+        self.field = field
+        self.record = record
+
+
+class StoreError(PerceError, ValueError):
+    """A prepared folder or token store is missing, half-written, corrupt, or made with something else."""
+
+
+class PackingError(PerceError, ValueError):
+    """Records cannot be packed as asked. Carries ``record``, the index of the first record at fault, or None."""
+
+    def __init__(self, message: str, record: int | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class ObjectiveError(PerceError, ValueError):
+    """An objective is unknown, lacks a signal it needs, or breaks its own declaration."""
+
+
+class LabelError(PerceError, ValueError):
+    """A label is neither a token id of the vocabulary nor the ignore index -100."""
+
+
+class ModelError(PerceError, ValueError):
+    """A model, tokenizer or adapter cannot be loaded or used as asked."""
+
+
+class MissingExtraError(PerceError, ImportError):
+    """An optional dependency is absent; the message gives the ``pip install perce[...]`` that brings it."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed: pip install 'perce[{extra}]'")
+        self.module = module
+        self.extra = extra
+
+
+class TrainingError(PerceError, RuntimeError):
+    """Training cannot go on: a loss that is not finite, a checkpoint that does not belong to this run."""

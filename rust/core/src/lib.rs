@@ -1,0 +1,1 @@
+//! Pair packing, collation and plans.

@@ -1,0 +1,6 @@
+//! The Python module `perce._core`.
+use pyo3::prelude::*;
+
+/// Buffers in, buffers out.
+#[pymodule]
+mod _core {}
