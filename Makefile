@@ -1,0 +1,84 @@
+# Everything a person or CI does here. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv makes a second environment cost seconds; where it is absent it comes from PyPI into a small venv of its own.
+UV := $(or $(shell command -v uv 2>/dev/null),.cache/uv/bin/uv)
+ACTIVATE := VIRTUAL_ENV=$(abspath $(VENV)) PATH="$(abspath $(BIN)):$(abspath $(dir $(UV))):$$PATH"
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+# One thread a worker: two workers with two threads each would fight over two cores.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: help demo test test-rust test-slow lint format build pins wheel clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: build ## Set everything up and run the whole way on a small model and real speeches
+	$(BIN)/perce demo
+
+test: test-rust $(VENV)/.dev build ## Set everything up and run the fast tests
+	$(PYTEST)
+
+test-slow: $(VENV)/.dev build ## The minutes-long tests
+	$(PYTEST) -m slow
+
+test-rust: ## The Rust core's tests
+	cargo test --quiet -p perce-core
+
+lint: $(VENV)/.dev build ## Check style, types, stubs and lints; rewrites nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd python && ../$(BIN)/python -m mypy.stubtest perce._core
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+
+format: $(VENV)/.dev ## Rewrite Python and Rust in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cargo fmt --all
+
+build: $(VENV)/.built ## Build the Rust core into the environment
+
+wheel: $(VENV)/.demo ## Build a release wheel into dist/
+	$(ACTIVATE) maturin build --release --out dist
+
+pins: .cache/uv/bin/uv ## Compile requirements/*.in into exact versions
+	for name in demo dev; do \
+	  $(UV) pip compile --quiet --upgrade pyproject.toml requirements/demo.in \
+	    $$([ $$name = dev ] && echo "requirements/dev.in --all-extras" || echo "--extra demo --extra hub") \
+	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    --no-emit-find-links --output-file requirements/$$name.txt; \
+	done
+
+clean: ## Remove the environment and all build products
+	rm -rf $(VENV) .cache target dist python/perce/_core*.so
+
+.cache/uv/bin/uv:
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/pyvenv.cfg: | $(UV)
+	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) $(VENV)
+
+$(VENV)/.demo: requirements/demo.txt $(VENV)/pyvenv.cfg
+	@echo "Installing the packages of requirements/demo.txt"
+	$(UV) pip install --quiet --python $(BIN)/python -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+	@echo "Installing the packages of requirements/dev.txt"
+	$(UV) pip install --quiet --python $(BIN)/python -r $<
+	@touch $@
+
+$(VENV)/.built: $(RUST_SOURCES) pyproject.toml $(VENV)/.demo
+	@echo "Building the Rust core"
+	$(ACTIVATE) maturin develop --quiet --release --uv
+	@touch $@
