@@ -1,1 +1,18 @@
-"""."""
+"""Records, the sources they come from, retrieval over profiles, and prompts. Free of torch.
+
+The way of a record, each step's input and output::
+
+    sources    files, the hub, a package      -> Record
+    history    Record                         -> a Record for each profile item
+    retrieval  profile items, query           -> the k that matter, most relevant first
+    prompts    messages, profile items        -> the text a model reads before the response
+"""
+
+from __future__ import annotations
+
+from perce.data.history import expand_history
+from perce.data.prompts import PromptTemplate
+from perce.data.record import Message, ProfileItem, Record
+from perce.data.retrieval import retrieve
+
+__all__ = ["Message", "ProfileItem", "PromptTemplate", "Record", "expand_history", "retrieve"]
