@@ -1,6 +1,17 @@
-//! The Python module `perce._core`.
+//! The Python module `perce._core`: borrow `NumPy` arrays, release the GIL, call `perce-core`, map errors. No logic.
+
+mod arrays;
+mod errors;
+mod plan;
+mod store;
+
 use pyo3::prelude::*;
 
-/// Buffers in, buffers out.
+/// Packing, plans and collation over `NumPy` arrays. See the stub beside it for shapes and dtypes.
 #[pymodule]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    use crate::plan::{epoch_order, group_records, pack_pairs, rank_bins};
+    #[pymodule_export]
+    use crate::store::TokenStore;
+}

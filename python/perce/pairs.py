@@ -1,0 +1,384 @@
+"""Batches of record pairs: two packed, aligned token streams in an order that resumes exactly.
+
+A record becomes two sequences, its response spliced after the prefix with the user's profile and
+after the prefix without it. Bins of records are packed once; an epoch permutes them, a rank takes
+every ``world_size``-th, and the Rust core writes one bin as a :class:`PairBatch`. Nothing is padded
+and nothing is truncated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple, Protocol, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from perce import _core
+from perce.errors import OptionError, PackingError
+
+_I64: TypeAlias = npt.NDArray[np.int64]
+
+PLAN_VERSION = 1
+"""Part of every plan hash; raised when the same options come to mean another order."""
+
+
+class Prepared(Protocol):
+    """Anything that holds a token store, as :class:`perce.tokens.PreparedData` does."""
+
+    @property
+    def core(self) -> _core.TokenStore:
+        """The validated token store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PackedStream:
+    """Sequences of one variant without padding: T tokens, S sequences, N response tokens.
+
+    Attributes:
+        input_ids: int64 [T].
+        position_ids: int64 [T], from 0 in each sequence.
+        cu_seqlens: int32 [S + 1], where sequences start and end, as attention kernels take it.
+        rows: int64 [N], index of the logits that predict each response token: one before the token
+            itself.
+        max_seqlen: tokens of the longest sequence.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    cu_seqlens: torch.Tensor
+    rows: torch.Tensor
+    max_seqlen: int
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> Self:
+        """Copy to a device; tensors that are there already are shared."""
+        return dataclasses.replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=non_blocking),
+            position_ids=self.position_ids.to(device, non_blocking=non_blocking),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=non_blocking),
+            rows=self.rows.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Records in both variants. Entry k of all that has length N is the same response token.
+
+    Attributes:
+        with_profile: the long stream.
+        without_profile: the short stream.
+        labels: int64 [N], response ids; -100 throughout in a repeat that only keeps ranks in step.
+        segment: int64 [N], record within the batch, 0 to S - 1.
+        ledger_index: int64 [N], index among all response tokens of the data; -1 throughout in a
+            repeat.
+        records: int64 [S], index of each record in the data.
+    """
+
+    with_profile: PackedStream
+    without_profile: PackedStream
+    labels: torch.Tensor
+    segment: torch.Tensor
+    ledger_index: torch.Tensor
+    records: torch.Tensor
+
+    @property
+    def num_items(self) -> int:
+        """Response tokens that count (label other than -100); waits for the labels' device."""
+        return int((self.labels != -100).sum())
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> Self:
+        """Copy to a device; tensors that are there already are shared."""
+        return dataclasses.replace(
+            self,
+            with_profile=self.with_profile.to(device, non_blocking=non_blocking),
+            without_profile=self.without_profile.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            segment=self.segment.to(device, non_blocking=non_blocking),
+            ledger_index=self.ledger_index.to(device, non_blocking=non_blocking),
+            records=self.records.to(device, non_blocking=non_blocking),
+        )
+
+
+class Fill(NamedTuple):
+    """Share of the capacity in use, averaged over the bins, for each stream."""
+
+    with_profile: float
+    without_profile: float
+
+
+class PairLoader(DataLoader[PairBatch]):
+    """Iterates over :class:`PairBatch` es of prepared data, one micro-batch of one rank each.
+
+    With ``packing`` bins are filled up to ``max_tokens`` by best-fit decreasing, both variants of a
+    record in the same bin; without, a micro-batch is ``per_device_train_batch_size`` records. Both
+    are padding-free. The short stream's capacity follows from the data: ``max_tokens`` times the
+    ratio of mean lengths times ``short_ratio``, or the longest short sequence where that is more.
+
+    The plan depends on the lengths and options alone: the same on every platform, ``len()`` the
+    same in every epoch, and ``accelerate.skip_first_batches`` continues bit for bit. Where the bins
+    do not divide by ``world_size``, short ranks end with a *repeat* whose labels are all -100, so
+    that all ranks take the same number of steps.
+
+    The price: packing takes milliseconds for 10,000 records and leaves about 1 % of the long stream
+    and 20 % of the short stream's capacity empty (see :attr:`fill`); each token is copied once,
+    from the store's int32 into int64. Collation runs in the calling thread: it is far faster than
+    handing a batch over from a worker process.
+
+    Args:
+        data: prepared data, or a token store of your own.
+        packing: fill bins up to ``max_tokens``.
+        max_tokens: capacity of the long stream in tokens; used with ``packing``.
+        per_device_train_batch_size: records in a micro-batch; used without ``packing``.
+        short_ratio: room for the short stream over the mean ratio of lengths; below 1.25 it costs
+            fill.
+        seed: seed of the order of bins (and of the grouping without ``packing``), 0 to 2**64 - 1.
+        shuffle: permute the bins anew in every epoch; otherwise they come in a fixed order, for
+            evaluation.
+        rank: this process among ``world_size``.
+        world_size: number of processes that share the data.
+        ring_size: None gives every batch memory of its own. A number k allocates k sets of buffers
+            once; a batch is then valid until k further batches have been drawn.
+
+    Raises:
+        OptionError: an option is out of range.
+        PackingError: there are no records, or one is longer than ``max_tokens``; ``.record`` is its
+            index.
+    """
+
+    def __init__(
+        self,
+        data: Prepared | _core.TokenStore,
+        *,
+        packing: bool = True,
+        max_tokens: int = 16384,
+        per_device_train_batch_size: int = 32,
+        short_ratio: float = 1.25,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        ring_size: int | None = None,
+    ) -> None:
+        _at_least("max_tokens", max_tokens, 1)
+        _at_least("per_device_train_batch_size", per_device_train_batch_size, 1)
+        _at_least("world_size", world_size, 1)
+        if not (math.isfinite(short_ratio) and short_ratio > 0):
+            raise OptionError(
+                "short_ratio", f"{short_ratio} is not a positive number; 1.25 is usual"
+            )
+        if not 0 <= seed < 2**64:
+            raise OptionError("seed", f"{seed} is out of range; give 0 to 2**64 - 1")
+        if not 0 <= rank < world_size:
+            raise OptionError(
+                "rank", f"{rank} is not in a world of {world_size}; ranks count from 0"
+            )
+        if ring_size is not None:
+            _at_least("ring_size", ring_size, 1)
+
+        store = data if isinstance(data, _core.TokenStore) else data.core
+        if len(store) == 0:
+            raise PackingError("the data hold no records; prepare at least one")
+        lengths = store.lengths()
+        capacities: tuple[int, int] | None = None
+        if packing:
+            capacities = (max_tokens, _short_capacity(*lengths, max_tokens, short_ratio))
+            bins = _core.pack_pairs(*lengths, *capacities)
+        else:
+            bins = _core.group_records(
+                len(store), per_device_train_batch_size, seed if shuffle else None
+            )
+        options = {
+            "version": PLAN_VERSION,
+            "capacities": capacities,
+            "batch_size": None if packing else per_device_train_batch_size,
+            "seed": seed,
+            "shuffle": shuffle,
+            "world_size": world_size,
+        }
+        self.plan_hash = _hash(options, *lengths, *bins)
+        """What a checkpoint stores and a resumed run compares. The rank is no part of it."""
+        self.n_bins = len(bins[0]) - 1
+        """Bins over all ranks."""
+        self.fill = _fill(bins, lengths, capacities)
+        """Share of each stream's capacity in use; without ``packing`` the largest batch is full."""
+        self._plan = _PlanSampler(
+            self.n_bins, seed=seed if shuffle else None, rank=rank, world_size=world_size
+        )
+        super().__init__(
+            _Bins(store, bins, ring_size),
+            batch_sampler=self._plan,
+            collate_fn=itemgetter(0),
+            # Without a generator of its own an iterator would draw from torch's global one, and so
+            # change a run's dropout by being restarted.
+            generator=torch.Generator(),
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, whose order the next iterator takes.
+
+        Raises:
+            OptionError: a negative epoch.
+        """
+        self._plan.set_epoch(epoch)
+
+
+class _PlanSampler(Sampler[list[int]]):
+    """Yields this rank's bins in the epoch's order, a repeat as ``-1 - bin``, as lists of one."""
+
+    def __init__(self, n_bins: int, *, seed: int | None, rank: int, world_size: int) -> None:
+        self._n_bins = n_bins
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch < 0:
+            raise OptionError("epoch", f"{epoch} is negative; epochs count from 0")
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._n_bins // self._world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._seed is None:
+            order = np.arange(self._n_bins, dtype=np.int64)
+        else:
+            order = _core.epoch_order(self._n_bins, self._seed, self._epoch)
+        for code in _core.rank_bins(order, self._rank, self._world_size).tolist():
+            yield [code]
+
+
+class _Bins(Dataset[PairBatch]):
+    """Collates a bin by its number, or, as ``-1 - bin``, with everything ignored."""
+
+    def __init__(
+        self,
+        store: _core.TokenStore,
+        bins: tuple[_I64, _I64],
+        ring_size: int | None,
+    ) -> None:
+        self._store = store
+        self._offsets, self._records = bins
+        self._ring = [_Buffers() for _ in range(ring_size or 0)]
+        self._drawn = 0
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, code: int) -> PairBatch:
+        number = code if code >= 0 else -1 - code
+        first, last = self._offsets[number], self._offsets[number + 1]
+        # A copy: a batch that somebody changes must not change the plan.
+        records = self._records[first:last].copy()
+        buffers = self._ring[self._drawn % len(self._ring)] if self._ring else _Buffers()
+        self._drawn += 1
+        return buffers.collate(self._store, records, ignore=code < 0)
+
+
+class _Buffers:
+    """Tensors that batches are written into; one is replaced when a batch needs a longer one."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def collate(self, store: _core.TokenStore, records: _I64, *, ignore: bool) -> PairBatch:
+        with_tokens, without_tokens, response, with_longest, without_longest = store.measure(
+            records
+        )
+        batch = PairBatch(
+            with_profile=self._stream("with", with_tokens, len(records), response, with_longest),
+            without_profile=self._stream(
+                "without", without_tokens, len(records), response, without_longest
+            ),
+            labels=self._take("labels", response),
+            segment=self._take("segment", response),
+            ledger_index=self._take("ledger_index", response),
+            records=torch.from_numpy(records),
+        )
+        store.collate(
+            records,
+            _arrays(batch.with_profile),
+            _arrays(batch.without_profile),
+            (batch.labels.numpy(), batch.segment.numpy(), batch.ledger_index.numpy()),
+            ignore=ignore,
+        )
+        return batch
+
+    def _stream(
+        self, name: str, tokens: int, records: int, response: int, longest: int
+    ) -> PackedStream:
+        return PackedStream(
+            input_ids=self._take(f"{name}.input_ids", tokens),
+            position_ids=self._take(f"{name}.position_ids", tokens),
+            cu_seqlens=self._take(f"{name}.cu_seqlens", records + 1, torch.int32),
+            rows=self._take(f"{name}.rows", response),
+            max_seqlen=longest,
+        )
+
+    def _take(self, name: str, length: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        tensor = self._tensors.get(name)
+        if tensor is None or len(tensor) < length:
+            tensor = self._tensors[name] = torch.empty(length, dtype=dtype)
+        return tensor[:length]
+
+
+def _arrays(
+    stream: PackedStream,
+) -> tuple[_I64, _I64, npt.NDArray[np.int32], _I64]:
+    return (
+        stream.input_ids.numpy(),
+        stream.position_ids.numpy(),
+        stream.cu_seqlens.numpy(),
+        stream.rows.numpy(),
+    )
+
+
+def _at_least(option: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise OptionError(option, f"{value!r} is not an integer of {least} or more")
+
+
+def _short_capacity(
+    with_profile: _I64,
+    without_profile: _I64,
+    max_tokens: int,
+    short_ratio: float,
+) -> int:
+    total = int(without_profile.sum())
+    wanted = max_tokens * (total / int(with_profile.sum())) * short_ratio
+    # More than all short sequences together is never used; the bound keeps an extravagant ratio in
+    # range.
+    bounded = min(wanted, total, 2**31 - 1)
+    return max(math.ceil(bounded), int(without_profile.max()))
+
+
+def _fill(
+    bins: tuple[_I64, _I64],
+    lengths: tuple[_I64, _I64],
+    capacities: tuple[int, int] | None,
+) -> Fill:
+    offsets, records = bins
+    loads = [np.add.reduceat(stream[records], offsets[:-1]) for stream in lengths]
+    full = capacities or tuple(int(load.max()) for load in loads)
+    return Fill(
+        *(float(load.mean() / capacity) for load, capacity in zip(loads, full, strict=True))
+    )
+
+
+def _hash(options: Mapping[str, object], *arrays: _I64) -> str:
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(len(array).to_bytes(8, "little"))
+        digest.update(array.astype("<i8", copy=False).tobytes())
+    return digest.hexdigest()

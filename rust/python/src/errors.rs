@@ -1,0 +1,24 @@
+//! Rust errors as `perce.errors`, with `.record` set.
+
+use perce_core::{Error, Kind};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+static STORE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static PACKING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// The Python exception for an error of the core.
+pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
+    let class = match error.kind() {
+        Kind::Store => STORE.import(py, "perce.errors", "StoreError"),
+        Kind::Packing => PACKING.import(py, "perce.errors", "PackingError"),
+    };
+    let build = |class: &Bound<'_, PyType>| -> PyResult<PyErr> {
+        let exception = class.call1((error.to_string(),))?;
+        exception.setattr("record", error.record())?;
+        Ok(PyErr::from_value(exception))
+    };
+    // Where perce.errors cannot be imported, that failure is the error to show.
+    class.and_then(build).unwrap_or_else(|failure| failure)
+}
