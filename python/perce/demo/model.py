@@ -73,7 +73,7 @@ def smollm2_folder(
         )
         # Another run may have been faster; its copy is as good.
         with contextlib.suppress(OSError):
-            os.replace(work / "model", folder)  # noqa: PTH105 - replaces, where rename may not
+            (work / "model").replace(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"cannot write the model to {folder}: set PERCE_CACHE to a folder you can write to"
