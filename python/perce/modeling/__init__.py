@@ -1,1 +1,1 @@
-"""."""
+"""Models of transformers, as perce runs them: loading, packed attention, head, self-check."""

@@ -1,0 +1,138 @@
+"""Load models, tokenizers and adapters, or say in one line why not.
+
+A path to a local folder never touches the network. A name of the Hugging Face hub is looked up in
+the local cache first and only then on the hub.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from perce.errors import ModelError
+from perce.modeling.unwrap import base_model
+from perce.pairs import PackedStream
+
+_FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+"""What transformers and PEFT raise for folders, names and weights that do not fit; all else is a
+bug and passes.
+"""
+
+
+def load_model(
+    path_or_id: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+) -> Any:
+    """Load a causal language model.
+
+    Args:
+        path_or_id: a local folder, or a model's name on the Hugging Face hub.
+        dtype: dtype of the weights, or its name; float32 by default, as trained adapters and PIR
+            want it.
+        device: where to put it; the first CUDA device if there is one, else the CPU.
+
+    Returns:
+        The ``transformers`` model, in evaluation mode.
+
+    Raises:
+        ModelError: no such model, a folder without one, or no network and nothing in the cache.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = _load(
+        AutoModelForCausalLM, path_or_id, "model", "config.json", dtype=_dtype(dtype or "float32")
+    )
+    return model.to(device)
+
+
+def load_tokenizer(path_or_id: str | Path) -> Any:
+    """Load the tokenizer of a model, from the same places as :func:`load_model`.
+
+    Raises:
+        ModelError: there is none.
+    """
+    return _load(AutoTokenizer, path_or_id, "tokenizer", "tokenizer_config.json")
+
+
+def load_adapter(model: nn.Module, path: str | Path) -> Any:
+    """Put a PEFT adapter from a local folder on a base model, frozen, for evaluation.
+
+    Args:
+        model: the base model; its layers are wrapped in place, as PEFT does.
+        path: folder with ``adapter_config.json``.
+
+    Returns:
+        The ``PeftModel``.
+
+    Raises:
+        ModelError: the folder holds no adapter, or one for another model.
+    """
+    from peft import PeftModel
+
+    folder = Path(path)
+    if not (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{path}: no PEFT adapter there (adapter_config.json is missing)")
+    try:
+        return PeftModel.from_pretrained(model, str(folder))
+    except _FAILURES as error:
+        raise ModelError(
+            f"{path}: the adapter does not fit this model: {_first_line(error)}"
+        ) from error
+
+
+def check_vocabulary(model: nn.Module, stream: PackedStream) -> None:
+    """Refuse token ids that the model has no embedding for, which on a GPU would end the process.
+
+    Args:
+        model: a transformers model, wrapped or not.
+        stream: token ids, on the CPU.
+
+    Raises:
+        ModelError: the model's vocabulary is smaller: the data was prepared for another model.
+    """
+    rows = int(base_model(model).get_input_embeddings().weight.shape[0])
+    highest = int(stream.input_ids.max())
+    if highest >= rows:
+        raise ModelError(
+            f"the data has token id {highest}, the model's vocabulary ends at {rows - 1}: "
+            "prepare the data with this model's tokenizer"
+        )
+
+
+def _load(loader: Any, path_or_id: str | Path, what: str, proof: str, **settings: Any) -> Any:
+    name = str(path_or_id)
+    if Path(name).is_dir():
+        if not (Path(name) / proof).is_file():
+            raise ModelError(f"{name}: no {what} in this folder ({proof} is missing)")
+        return _call(loader, name, what, local_files_only=True, **settings)
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelError(f"{name}: no such folder; give a model's folder or its name on the hub")
+    try:
+        return _call(loader, name, what, local_files_only=True, **settings)
+    except ModelError:
+        return _call(loader, name, what, **settings)
+
+
+def _call(loader: Any, name: str, what: str, **settings: Any) -> Any:
+    try:
+        return loader.from_pretrained(name, **settings)
+    except _FAILURES as error:
+        raise ModelError(f"{name}: cannot load the {what}: {_first_line(error)}") from error
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype):
+        raise ModelError(f"dtype {dtype!r} is none of torch's: use float32, bfloat16 or float16")
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
