@@ -116,7 +116,7 @@ def prepare(
     template: PromptTemplate | None = None,
     progress: Progress | None = None,
 ) -> PreparedData:
-    """Retrieve, render and tokenise one split into ``out/<split>``; instant if that was done before.
+    """Retrieve, render and tokenise one split into ``out/<split>``; instant if done before.
 
     The folder appears whole or not at all; an error or Ctrl-C leaves what was there before.
 

@@ -217,6 +217,11 @@ class PreparedData:
         raise _corrupt(self.path, f"{RECORDS_FILE} has only {first} records")
 
 
+def list_splits(path: str | Path) -> list[str]:
+    """The splits in a prepared folder, by name; empty for a split's own folder."""
+    return sorted(meta.parent.name for meta in Path(path).glob(f"[!.]*/{META_FILE}"))
+
+
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read a split's ``meta.json`` and check that the files it names are all there.
 
@@ -284,7 +289,7 @@ def _load(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
 
 
 def _nothing_here(folder: Path, split: str) -> str:
-    found = sorted(meta.parent.name for meta in folder.glob(f"[!.]*/{META_FILE}"))
+    found = list_splits(folder)
     if found:
         return f"{folder} has no split {split!r}; it has {', '.join(found)}"
     return f"{folder} holds no prepared data: make it with perce prepare --out {folder}"

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from perce.data.sources.base import OnBad, Source
 from perce.data.sources.known_truth import KnownTruthSource
+from perce.data.sources.longlamp import LongLaMPSource
+from perce.data.sources.sotu import SotuSource
 from perce.data.sources.tabular import TabularSource
 
-__all__ = ["KnownTruthSource", "OnBad", "Source", "TabularSource"]
+__all__ = [
+    "KnownTruthSource",
+    "LongLaMPSource",
+    "OnBad",
+    "SotuSource",
+    "Source",
+    "TabularSource",
+]
