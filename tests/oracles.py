@@ -117,10 +117,8 @@ def weighted_ce(
     b = b.detach().double().requires_grad_()
     every = torch.log_softmax(head_logits(h, w, b, logit_scale, logit_softcap), 1)
     counted = labels != IGNORE_INDEX
-    logp = torch.stack(
-        [every[i, label] if label >= 0 else every.new_zeros(()) for i, label in enumerate(labels)]
-    )
-    loss = -(weights.detach().double() * logp)[counted].sum() / divisor
+    logp = torch.stack([every[i, max(label, 0)] * (label >= 0) for i, label in enumerate(labels)])
+    loss = -(weights.detach().double() * logp).sum() / divisor
     grads = torch.autograd.grad(loss, (h, w, b))
     entropy = -(every.exp() * every).sum(1).masked_fill(~counted, 0.0)
     return HeadResult(logp.detach(), entropy.detach(), loss.detach(), *grads)

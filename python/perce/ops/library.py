@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from perce.objectives import Objective, get_objective
 from perce.ops.backends import Outcome, Rows, Wanted, get_backend
@@ -113,6 +114,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outcome) -> None:
     ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
 
 
+@once_differentiable
 def _backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     grads: list[Tensor | None] = [None] * 17
     if grad_loss is not None:
