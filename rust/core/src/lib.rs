@@ -12,6 +12,7 @@ mod bins;
 mod collate;
 mod convert;
 mod error;
+mod max_tree;
 mod open_bins;
 mod pack;
 mod plan;

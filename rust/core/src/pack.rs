@@ -37,10 +37,10 @@ pub fn pack_pairs(
 
     let mut open = OpenBins::new(capacity_with);
     let mut bin_of = vec![0; records];
-    for record in by_length_descending(&long) {
-        let (a, b) = (long[index(record)], short[index(record)]);
-        bin_of[index(record)] =
-            open.place(a, b).unwrap_or_else(|| open.open(capacity_with - a, capacity_without - b));
+    for Item { record, long, short } in longest_first(&long, &short) {
+        bin_of[index(record)] = open
+            .place(long, short)
+            .unwrap_or_else(|| open.open(capacity_with - long, capacity_without - short));
     }
     Ok(Bins::from_assignment(&bin_of, open.len()))
 }
@@ -64,21 +64,29 @@ fn checked(lengths: &[i64], capacity: i64, stream: Stream) -> Result<(Vec<u32>, 
     Ok((lengths, bounded))
 }
 
-/// Record indices from the longest to the shortest, equal ones in stored order: a counting sort.
-fn by_length_descending(lengths: &[u32]) -> Vec<u32> {
-    let longest = lengths.iter().copied().max().unwrap_or(0);
+/// A record to be packed, with its lengths beside it, so that packing reads memory in order.
+#[derive(Clone, Copy, Default)]
+struct Item {
+    record: u32,
+    long: u32,
+    short: u32,
+}
+
+/// Items from the longest to the shortest, equal ones in stored order: a counting sort.
+fn longest_first(long: &[u32], short: &[u32]) -> Vec<Item> {
+    let longest = long.iter().copied().max().unwrap_or(0);
     let mut next = vec![0_u32; index(longest) + 1];
-    for &length in lengths {
+    for &length in long {
         next[index(length)] += 1;
     }
     let mut longer = 0;
     for count in next.iter_mut().rev() {
         longer += std::mem::replace(count, longer);
     }
-    let mut order = vec![0; lengths.len()];
-    for (record, &length) in (0..).zip(lengths) {
-        order[index(next[index(length)])] = record;
-        next[index(length)] += 1;
+    let mut items = vec![Item::default(); long.len()];
+    for ((record, &long), &short) in (0..).zip(long).zip(short) {
+        items[index(next[index(long)])] = Item { record, long, short };
+        next[index(long)] += 1;
     }
-    order
+    items
 }

@@ -1,0 +1,174 @@
+//! Collation against an oracle that pushes one token at a time.
+
+mod common;
+
+use common::{Columns, columns};
+use perce_core::{Buffers, Error, IGNORED_LABEL, IGNORED_LEDGER, Sizes, StreamBuffers, collate};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Stream {
+    ids: Vec<i64>,
+    positions: Vec<i64>,
+    cu_seqlens: Vec<i32>,
+    rows: Vec<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Batch {
+    with: Stream,
+    without: Stream,
+    labels: Vec<i64>,
+    segment: Vec<i64>,
+    ledger: Vec<i64>,
+}
+
+const JUNK: i64 = i64::MIN;
+
+impl Batch {
+    /// Buffers of the right sizes, full of what no batch contains.
+    fn junk(records: usize, sizes: &Sizes) -> Self {
+        let stream = |tokens| Stream {
+            ids: vec![JUNK; tokens],
+            positions: vec![JUNK; tokens],
+            cu_seqlens: vec![i32::MIN; records + 1],
+            rows: vec![JUNK; sizes.response],
+        };
+        Self {
+            with: stream(sizes.tokens_with),
+            without: stream(sizes.tokens_without),
+            labels: vec![JUNK; sizes.response],
+            segment: vec![JUNK; sizes.response],
+            ledger: vec![JUNK; sizes.response],
+        }
+    }
+
+    fn buffers(&mut self) -> Buffers<'_> {
+        fn stream(stream: &mut Stream) -> StreamBuffers<'_> {
+            StreamBuffers {
+                ids: &mut stream.ids,
+                positions: &mut stream.positions,
+                cu_seqlens: &mut stream.cu_seqlens,
+                rows: &mut stream.rows,
+            }
+        }
+        Buffers {
+            with: stream(&mut self.with),
+            without: stream(&mut self.without),
+            labels: &mut self.labels,
+            segment: &mut self.segment,
+            ledger: &mut self.ledger,
+        }
+    }
+}
+
+fn slow(columns: &Columns, records: &[i64], ignore: bool) -> Batch {
+    let row = |column: &(Vec<i32>, Vec<i64>), record: i64| -> Vec<i32> {
+        let record = usize::try_from(record).expect("index");
+        let at = |offset: i64| usize::try_from(offset).expect("offset");
+        column.0[at(column.1[record])..at(column.1[record + 1])].to_vec()
+    };
+    let stream = |column| {
+        let mut stream = Stream { cu_seqlens: vec![0], ..Stream::default() };
+        for &record in records {
+            let prefix = row(column, record);
+            for (position, id) in (0..).zip(prefix.iter().chain(&row(&columns.response, record))) {
+                if position >= i64::try_from(prefix.len()).expect("small") {
+                    stream.rows.push(i64::try_from(stream.ids.len()).expect("small") - 1);
+                }
+                stream.ids.push(i64::from(*id));
+                stream.positions.push(position);
+            }
+            stream.cu_seqlens.push(i32::try_from(stream.ids.len()).expect("small"));
+        }
+        stream
+    };
+    let mut batch = Batch {
+        with: stream(&columns.prefix_with),
+        without: stream(&columns.prefix_without),
+        ..Batch::default()
+    };
+    for (segment, &record) in (0..).zip(records) {
+        let start = columns.response.1[usize::try_from(record).expect("index")];
+        for (ledger, id) in (start..).zip(row(&columns.response, record)) {
+            batch.labels.push(if ignore { IGNORED_LABEL } else { i64::from(id) });
+            batch.ledger.push(if ignore { IGNORED_LEDGER } else { ledger });
+            batch.segment.push(segment);
+        }
+    }
+    batch
+}
+
+/// Columns and a batch of their records, any number of them, in any order, some of them twice.
+fn batches() -> impl Strategy<Value = (Columns, Vec<i64>)> {
+    columns().prop_flat_map(|columns| {
+        let record = 0..i64::try_from(columns.records()).expect("small");
+        (Just(columns), proptest::collection::vec(record, 0..10))
+    })
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_oracle((columns, records) in batches(), ignore: bool) {
+        let store = columns.open()?;
+        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
+        let sizes = collate(&store, &records, ignore, &mut batch.buffers())?;
+        prop_assert_eq!(sizes, store.measure(&records)?);
+        prop_assert_eq!(batch, slow(&columns, &records, ignore));
+    }
+
+    #[test]
+    fn the_streams_are_aligned((columns, records) in batches()) {
+        let store = columns.open()?;
+        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
+        collate(&store, &records, false, &mut batch.buffers())?;
+        let predicted = |stream: &Stream| -> Vec<i64> {
+            stream.rows.iter().map(|&row| stream.ids[usize::try_from(row + 1).expect("index")]).collect()
+        };
+        prop_assert_eq!(&predicted(&batch.with), &batch.labels);
+        prop_assert_eq!(&predicted(&batch.without), &batch.labels);
+    }
+
+    #[test]
+    fn a_buffer_of_another_length_is_refused_and_nothing_written(
+        (columns, records) in batches(),
+        which in 0_usize..11,
+        longer: bool,
+    ) {
+        let store = columns.open()?;
+        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
+        let wide = [
+            &mut batch.with.ids, &mut batch.with.positions, &mut batch.with.rows, &mut batch.without.ids,
+            &mut batch.without.positions, &mut batch.without.rows, &mut batch.labels, &mut batch.segment,
+            &mut batch.ledger,
+        ];
+        let resized = |length: usize| if longer || length == 0 { length + 1 } else { length - 1 };
+        match wide.into_iter().nth(which) {
+            Some(buffer) => buffer.resize(resized(buffer.len()), JUNK),
+            None => {
+                let buffer = if which == 9 { &mut batch.with.cu_seqlens } else { &mut batch.without.cu_seqlens };
+                buffer.resize(resized(buffer.len()), i32::MIN);
+            }
+        }
+        let before = batch.clone();
+        let error = collate(&store, &records, false, &mut batch.buffers()).expect_err("another length");
+        let named = matches!(error, Error::BufferLength { .. });
+        prop_assert!(named, "{}", error);
+        prop_assert_eq!(batch, before);
+    }
+}
+
+#[test]
+fn a_column_changed_under_an_open_store_is_an_error_and_nothing_is_written() {
+    let mut columns = Columns {
+        prefix_with: common::ragged(&[vec![1], vec![2]]),
+        prefix_without: common::ragged(&[vec![3], vec![4]]),
+        response: common::ragged(&[vec![5], vec![6]]),
+    };
+    let sizes = columns.open().and_then(|store| store.measure(&[0, 1])).expect("valid");
+    columns.response.1[2] = 99;
+    let mut batch = Batch::junk(2, &sizes);
+    let error = collate(&columns.reopen(), &[0, 1], false, &mut batch.buffers()).expect_err("changed");
+    assert_eq!(error, Error::Changed { column: perce_core::Column::Response, record: 1 });
+    assert_eq!(batch, Batch::junk(2, &sizes));
+}
