@@ -169,21 +169,15 @@ class PairLoader(DataLoader[PairBatch]):
         world_size: int = 1,
         ring_size: int | None = None,
     ) -> None:
-        _at_least("max_tokens", max_tokens, 1)
-        _at_least("per_device_train_batch_size", per_device_train_batch_size, 1)
-        _at_least("world_size", world_size, 1)
+        _within("max_tokens", max_tokens, 1)
+        _within("per_device_train_batch_size", per_device_train_batch_size, 1)
+        _within("world_size", world_size, 1)
         if not (math.isfinite(short_ratio) and short_ratio > 0):
-            raise OptionError(
-                "short_ratio", f"{short_ratio} is not a positive number; 1.25 is usual"
-            )
-        if not 0 <= seed < 2**64:
-            raise OptionError("seed", f"{seed} is out of range; give 0 to 2**64 - 1")
-        if not 0 <= rank < world_size:
-            raise OptionError(
-                "rank", f"{rank} is not in a world of {world_size}; ranks count from 0"
-            )
+            raise OptionError("short_ratio", f"{short_ratio} is not a positive number, as 1.25 is")
+        _within("seed", seed, 0, 2**64 - 1)
+        _within("rank", rank, 0, world_size - 1)
         if ring_size is not None:
-            _at_least("ring_size", ring_size, 1)
+            _within("ring_size", ring_size, 1)
 
         store = data if isinstance(data, _core.TokenStore) else data.core
         if len(store) == 0:
@@ -194,9 +188,8 @@ class PairLoader(DataLoader[PairBatch]):
             capacities = (max_tokens, _short_capacity(*lengths, max_tokens, short_ratio))
             bins = _core.pack_pairs(*lengths, *capacities)
         else:
-            bins = _core.group_records(
-                len(store), per_device_train_batch_size, seed if shuffle else None
-            )
+            batch_size = min(per_device_train_batch_size, len(store))
+            bins = _core.group_records(len(store), batch_size, seed if shuffle else None)
         options = {
             "version": PLAN_VERSION,
             "capacities": capacities,
@@ -243,8 +236,7 @@ class _PlanSampler(Sampler[list[int]]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        if epoch < 0:
-            raise OptionError("epoch", f"{epoch} is negative; epochs count from 0")
+        _within("epoch", epoch, 0, 2**64 - 1)
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -344,9 +336,11 @@ def _arrays(
     )
 
 
-def _at_least(option: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise OptionError(option, f"{value!r} is not an integer of {least} or more")
+def _within(option: str, value: object, least: int, most: int | None = None) -> None:
+    if isinstance(value, int) and least <= value and (most is None or value <= most):
+        return
+    bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
+    raise OptionError(option, f"{value!r} is not an integer {bounds}")
 
 
 def _short_capacity(

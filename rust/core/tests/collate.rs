@@ -143,12 +143,11 @@ proptest! {
             &mut batch.ledger,
         ];
         let resized = |length: usize| if longer || length == 0 { length + 1 } else { length - 1 };
-        match wide.into_iter().nth(which) {
-            Some(buffer) => buffer.resize(resized(buffer.len()), JUNK),
-            None => {
-                let buffer = if which == 9 { &mut batch.with.cu_seqlens } else { &mut batch.without.cu_seqlens };
-                buffer.resize(resized(buffer.len()), i32::MIN);
-            }
+        if let Some(buffer) = wide.into_iter().nth(which) {
+            buffer.resize(resized(buffer.len()), JUNK);
+        } else {
+            let buffer = if which == 9 { &mut batch.with.cu_seqlens } else { &mut batch.without.cu_seqlens };
+            buffer.resize(resized(buffer.len()), i32::MIN);
         }
         let before = batch.clone();
         let error = collate(&store, &records, false, &mut batch.buffers()).expect_err("another length");

@@ -53,7 +53,11 @@ fn mismatch<T: Element>(name: &str, object: &Bound<'_, PyAny>) -> PyErr {
     let py = object.py();
     let found = match object.cast::<PyUntypedArray>() {
         Ok(array) => {
-            let layout = if array.is_c_contiguous() { "contiguous" } else { "strided" };
+            let layout = match (array.is_c_contiguous(), array.is_aligned()) {
+                (true, true) => "contiguous",
+                (true, false) => "misaligned",
+                (false, _) => "strided",
+            };
             format!("a {layout} {}-D array of {}", array.ndim(), array.dtype())
         }
         Err(_) => object.get_type().name().map_or_else(|_| "another object".into(), |name| name.to_string()),
