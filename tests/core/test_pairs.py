@@ -248,8 +248,14 @@ def test_a_plan_never_changes_between_releases() -> None:
     )
     loader = PairLoader(data.store(), max_tokens=16, seed=3)
     # A run that resumes under a new release must go on in the old order.
-    assert [batch.records.tolist() for batch in loader] == PLAN
-    assert loader.plan_hash == "HASH"
+    assert [batch.records.tolist() for batch in loader] == [
+        [9, 11],
+        [0, 7, 10],
+        [2, 4],
+        [3, 6, 8],
+        [1, 5],
+    ]
+    assert loader.plan_hash == "02c40a35cec69cc58fecaccc27a69e6d7d14c3e44f91b796326592310c56b0f9"
 
 
 def test_fill_is_the_share_of_capacity_in_use() -> None:
