@@ -293,6 +293,32 @@ _CHECKS: tuple[Callable[[_Promise], None], ...] = (
 )
 
 
+def _violation(objective: Objective, case: _Case) -> ObjectiveError | None:
+    promise = _Promise(objective, case)
+    try:
+        for check in _CHECKS:
+            check(promise)
+    except ObjectiveError as error:
+        return error
+    return None
+
+
+def _simplest(objective: Objective, case: _Case, error: ObjectiveError) -> ObjectiveError:
+    """Leave tokens out for as long as something stays broken.
+
+    Hypothesis's own shrinking tries hundreds of inputs for numbers a little rounder.
+    """
+    n = len(case.order)
+    for dropped in range(n if n > 1 else 0):
+        rows = torch.tensor([i for i in range(n) if i != dropped])
+        order = tuple(i - (i > dropped) for i in case.order if i != dropped)
+        smaller = _Case(_select(case.signals, rows), order, case.rise)
+        found = _violation(objective, smaller)
+        if found is not None:
+            return _simplest(objective, smaller, found)
+    return error
+
+
 def check_objective(objective: str | Objective, *, max_examples: int = 100) -> None:
     """Hold an objective to its declaration on many generated inputs, always the same ones.
 
@@ -306,7 +332,7 @@ def check_objective(objective: str | Objective, *, max_examples: int = 100) -> N
         max_examples: Inputs to try. A hundred take one to three seconds.
 
     Raises:
-        ObjectiveError: Names the broken promise and the simplest input found that breaks it.
+        ObjectiveError: Names the broken promise and a small input that breaks it.
     """
     checked = get_objective(objective) if isinstance(objective, str) else objective
 
@@ -316,13 +342,14 @@ def check_objective(objective: str | Objective, *, max_examples: int = 100) -> N
         database=None,
         derandomize=True,
         report_multiple_bugs=False,
+        phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(_cases())
     def run(case: Any) -> None:
-        promise = _Promise(checked, case)
-        for check in _CHECKS:
-            check(promise)
+        error = _violation(checked, case)
+        if error is not None:
+            raise _simplest(checked, case, error)
 
     try:
         run()
