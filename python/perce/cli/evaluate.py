@@ -1,0 +1,130 @@
+"""``perce eval``: base model and adapters side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from perce.cli.options import add_option
+from perce.errors import OptionError
+
+DESCRIPTION = """\
+example:
+  perce eval --model M --adapters runs/ce runs/perce --data prepared/val --out eval.json
+
+Compares on held-out records: NLL over all response tokens, over those the base model finds personal
+(PIR above --threshold) and over the others; with --generate N also ROUGE of greedy generations.
+Differences are taken from the adapter named ce, else from the first, with an interval over users.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "eval",
+        help="compare base, CE and PerCE adapters on held-out records",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_option(parser, "--model", required=True, help="model folder or hub id")
+    add_option(
+        parser,
+        "--adapters",
+        required=True,
+        nargs="+",
+        metavar="[NAME=]FOLDER",
+        help="PEFT adapter folders; the name in the table is the folder's unless given",
+    )
+    add_option(parser, "--data", required=True, help="prepared folder, or one of its splits")
+    add_option(parser, "--split", default="val", help="split of the folder (default: val)")
+    add_option(parser, "--out", type=Path, help="JSON file; Markdown goes beside it as .md")
+    add_option(
+        parser,
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="PIR of the base model, in nats, above which a token is personal (default: 0.5)",
+    )
+    add_option(
+        parser,
+        "--generate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="generate for N records, evenly spaced, and report ROUGE (default: 0)",
+    )
+    add_option(parser, "--max_new_tokens", type=int, default=256, help="(default: 256)")
+    add_option(
+        parser, "--resamples", type=int, default=2000, help="bootstrap resamples (default: 2000)"
+    )
+    add_option(parser, "--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    add_option(
+        parser,
+        "--max_tokens",
+        type=int,
+        default=4096,
+        help="tokens of the long stream in a micro-batch (default: 4096)",
+    )
+    add_option(parser, "--dtype", default="float32", help="dtype of the weights (default: float32)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table, write JSON and Markdown."""
+    adapters = named_folders(args.adapters)
+    if args.out is not None and args.out.suffix == ".md":
+        raise OptionError("--out", f"{args.out} is where the Markdown would go: name a .json file")
+
+    from perce.cli.progress import batches
+    from perce.evaluation import evaluate_adapters, print_evaluation
+    from perce.modeling.loading import load_model, load_tokenizer
+    from perce.report import replacing
+    from perce.tokens import PreparedData
+
+    data = PreparedData.open(args.data, split=args.split)
+    tokenizer = load_tokenizer(args.model)
+    data.check_tokenizer(tokenizer)
+    model = load_model(args.model, dtype=args.dtype)
+    with batches() as told:
+        evaluation = evaluate_adapters(
+            model,
+            tokenizer,
+            adapters,
+            data,
+            threshold=args.threshold,
+            generate=args.generate,
+            max_new_tokens=args.max_new_tokens,
+            resamples=args.resamples,
+            seed=args.seed,
+            max_tokens=args.max_tokens,
+            progress=told,
+        )
+    print_evaluation(evaluation)
+    if args.out is not None:
+        markdown = args.out.with_suffix(".md")
+        for path, text in [(args.out, evaluation.to_json()), (markdown, evaluation.to_markdown())]:
+            with replacing(path) as scratch:
+                scratch.write_text(text, encoding="utf-8")
+        print(f"written: {args.out}, {markdown}")
+    return 0
+
+
+def named_folders(adapters: list[str]) -> dict[str, str]:
+    """Read ``NAME=FOLDER`` or ``FOLDER`` arguments.
+
+    Raises:
+        OptionError: two have the same name.
+    """
+    named: dict[str, str] = {}
+    for adapter in adapters:
+        name, equals, folder = adapter.partition("=")
+        if not equals:
+            name, folder = Path(adapter).name or adapter, adapter
+        if name in named:
+            raise OptionError(
+                "--adapters", f"two are named {name!r}: name one, as in other={folder}"
+            )
+        named[name] = folder
+    return named

@@ -1,0 +1,47 @@
+"""A progress bar on the terminal, or a line now and then where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LINE_EVERY = 10.0
+"""Seconds between two lines where the output is no terminal."""
+
+
+@contextmanager
+def batches() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function to call with what is done, how much of it, and how much there is.
+
+    It writes to standard error; a new description starts a new bar.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console.print)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
+        tasks = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield told
+
+
+class _Lines:
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - self._last >= LINE_EVERY:
+            self._last = now
+            self._write(f"{what}: {done}/{total}")

@@ -1,0 +1,259 @@
+"""Base model and adapters side by side: NLL by kind of token, ROUGE, intervals over users."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from perce.contrast import score_dataset
+from perce.errors import OptionError, StoreError
+from perce.evaluation.bootstrap import paired_bootstrap
+from perce.evaluation.generate import DEFAULT_NEW_TOKENS, generate_responses
+from perce.evaluation.metrics import rouge
+from perce.evaluation.result import Arm, Difference, Evaluation, Generations
+from perce.modeling.loading import load_adapter
+from perce.tokens import PreparedData
+
+BASE = "base"
+"""Name of the arm without an adapter."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def evaluate_adapters(
+    model: Any,
+    tokenizer: Any,
+    adapters: Mapping[str, str | os.PathLike[str]],
+    data: PreparedData,
+    *,
+    threshold: float = 0.5,
+    generate: int = 0,
+    max_new_tokens: int = DEFAULT_NEW_TOKENS,
+    resamples: int = 2000,
+    seed: int = 0,
+    max_tokens: int = 4096,
+    base_scores: pa.Table | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Compare the base model with its adapters on prepared data.
+
+    Which tokens are personal is the *base* model's judgement, the same for all arms. Differences
+    are taken from the adapter named ``ce``, else from the first adapter, or from the base where
+    there is only one arm beside it.
+
+    Args:
+        model: the base model; adapters are put on and taken off again.
+        tokenizer: the model's.
+        adapters: name to folder of a PEFT adapter.
+        data: prepared data, held out from training.
+        threshold: PIR in nats above which a token is personal.
+        generate: how many records to generate responses for; 0 leaves ROUGE out.
+        max_new_tokens: most tokens of a generation.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        max_tokens: tokens in a micro-batch.
+        base_scores: the base model's table of :func:`perce.contrast.score_dataset` on this data, if
+            there is one already.
+        progress: told about each batch.
+
+    Raises:
+        OptionError: an adapter is named ``base``, or a number cannot work.
+        ModelError: an adapter does not fit; told before anything is scored.
+        StoreError: the data was prepared with another tokenizer, or the scores are of other data.
+        MissingExtraError: ``generate`` without ``rouge-score``.
+    """
+    _check(adapters, data, generate=generate, resamples=resamples)
+    data.check_tokenizer(tokenizer)
+    for path in adapters.values():
+        with _adapted(model, path):
+            pass
+    tell = progress or _say_nothing
+    if base_scores is None:
+        base_scores = score_dataset(
+            model,
+            data,
+            tokenizer=tokenizer,
+            max_tokens=max_tokens,
+            progress=partial(tell, f"scoring {BASE}"),
+        )
+    tokens = _Tokens(base_scores, data, threshold)
+    chosen = _evenly_spaced(len(data), generate)
+    references = [data.record(record).record.response for record in chosen]
+    measured: dict[str, _Measured] = {}
+
+    def measure(name: str, arm: Any, logp: npt.NDArray[np.float64]) -> None:
+        sums = tokens.sums(logp)
+        texts: list[str] = []
+        if chosen:
+            texts = generate_responses(
+                arm,
+                tokenizer,
+                data,
+                chosen,
+                max_new_tokens=max_new_tokens,
+                progress=partial(tell, f"generating with {name}"),
+            )
+            users = tokens.user_of_record[chosen]
+            for metric, values in rouge(references, texts).items():
+                sums[metric] = tokens.by_user(values, users)
+        measured[name] = _Measured(sums, texts)
+
+    measure(BASE, model, tokens.base_logp)
+    for name, path in adapters.items():
+        with _adapted(model, path) as arm:
+            table = score_dataset(
+                arm,
+                data,
+                max_tokens=max_tokens,
+                contrast=False,
+                progress=partial(tell, f"scoring {name}"),
+            )
+            measure(name, arm, _logp(table))
+
+    reference = _reference(adapters)
+    return Evaluation(
+        data=f"{data.path.parent.name}/{data.path.name}",
+        reference=reference,
+        arms=tuple(Arm(name, arm.figures()) for name, arm in measured.items()),
+        differences=tuple(
+            _differences(measured, reference, resamples=resamples, seed=seed),
+        ),
+        threshold=threshold,
+        records=len(data),
+        users=tokens.n_users,
+        tokens=len(tokens.base_logp),
+        personal_tokens=int(tokens.personal.sum()),
+        generated=len(chosen),
+        max_new_tokens=max_new_tokens,
+        resamples=resamples,
+        seed=seed,
+        generations=tuple(
+            Generations(
+                data.record_ids[record],
+                {name: arm.texts[position] for name, arm in measured.items()},
+            )
+            for position, record in enumerate(chosen)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """A metric's sum and number of items for each user: float64 [U] and int64 [U]."""
+
+    sums: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One arm: each metric by user, and its generations."""
+
+    metrics: dict[str, _Sums]
+    texts: list[str]
+
+    def figures(self) -> dict[str, float | None]:
+        return {
+            name: float(metric.sums.sum() / metric.counts.sum()) if metric.counts.any() else None
+            for name, metric in self.metrics.items()
+        }
+
+
+class _Tokens:
+    """The response tokens that all arms are measured on, with their users."""
+
+    def __init__(self, base_scores: pa.Table, data: PreparedData, threshold: float) -> None:
+        codes = {user: code for code, user in enumerate(dict.fromkeys(data.user_ids))}
+        self.n_users = len(codes)
+        self.user_of_record = np.array([codes[user] for user in data.user_ids])
+        records = base_scores.column("record").to_numpy()
+        if len(records) != data.core.n_response_tokens or base_scores.column("pir").null_count:
+            raise StoreError(
+                f"the base model's scores are not of {data.path}, or lack PIR: score it again"
+            )
+        self._users = self.user_of_record[records]
+        self.base_logp = _logp(base_scores)
+        self.personal = base_scores.column("pir").to_numpy() > threshold
+
+    def sums(self, logp: npt.NDArray[np.float64]) -> dict[str, _Sums]:
+        """NLL by user over all tokens, the personal ones and the others."""
+        kinds = {
+            "nll": np.ones_like(self.personal),
+            "nll_personal": self.personal,
+            "nll_other": ~self.personal,
+        }
+        return {name: self.by_user(-logp[kind], self._users[kind]) for name, kind in kinds.items()}
+
+    def by_user(self, values: npt.NDArray[np.float64], users: npt.NDArray[np.int64]) -> _Sums:
+        return _Sums(
+            np.bincount(users, weights=values, minlength=self.n_users).astype(np.float64),
+            np.bincount(users, minlength=self.n_users),
+        )
+
+
+def _logp(table: pa.Table) -> npt.NDArray[np.float64]:
+    logp: npt.NDArray[np.float64] = table.column("logp_with").to_numpy().astype(np.float64)
+    return logp
+
+
+def _differences(
+    measured: Mapping[str, _Measured], reference: str, *, resamples: int, seed: int
+) -> Iterator[Difference]:
+    for name, arm in measured.items():
+        if name == reference:
+            continue
+        for metric, ours in arm.metrics.items():
+            theirs = measured[reference].metrics[metric]
+            if ours.counts.any():
+                interval = paired_bootstrap(
+                    ours.sums - theirs.sums, ours.counts, resamples=resamples, seed=seed
+                )
+                yield Difference(name, metric, interval)
+
+
+def _say_nothing(what: str, done: int, total: int, /) -> None:
+    del what, done, total
+
+
+@contextmanager
+def _adapted(model: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The model with an adapter on, which comes off again at the end of the block."""
+    adapted = load_adapter(model, os.fspath(path))
+    try:
+        yield adapted
+    finally:
+        adapted.unload()
+
+
+def _reference(adapters: Mapping[str, object]) -> str:
+    if len(adapters) < 2:
+        return BASE
+    return next((name for name in adapters if name.lower() == "ce"), next(iter(adapters)))
+
+
+def _evenly_spaced(records: int, wanted: int) -> list[int]:
+    """``wanted`` indices from 0 to records - 1, or all where there are no more."""
+    count = min(wanted, records)
+    return [int(index) for index in np.linspace(0, records - 1, count).round()]
+
+
+def _check(
+    adapters: Mapping[str, object], data: PreparedData, *, generate: int, resamples: int
+) -> None:
+    if BASE in adapters:
+        raise OptionError("adapters", f"{BASE!r} names the model without an adapter: rename it")
+    if generate < 0:
+        raise OptionError("generate", f"{generate} is below 0")
+    if resamples < 1:
+        raise OptionError("resamples", f"{resamples} is below 1")
+    if generate and len(data):
+        rouge([], [])  # told before the minutes of scoring
