@@ -1,0 +1,103 @@
+"""A ``transformers.Trainer`` whose checkpoints appear whole, and know which run they belong to."""
+
+# ruff: noqa: ARG002 - the signatures are those of transformers
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+
+from perce.errors import TrainingError
+from perce.modeling.unwrap import is_peft
+from perce.training.card import write_card
+from perce.training.checkpoint import STAGING, RunState, find_checkpoint, publish, rotate
+
+
+class SavingTrainer(Trainer):  # type: ignore[misc]
+    """Writes checkpoints under another name and renames them; checks one before resuming from it.
+
+    A subclass says what its checkpoints belong to (:meth:`run_state`) and what to tell about them
+    (:meth:`run_info`).
+    """
+
+    _staging: Path | None = None
+
+    def run_state(self) -> RunState:
+        """What this run and its checkpoints must have in common."""
+        raise NotImplementedError
+
+    def run_info(self) -> dict[str, Any]:
+        """What to write beside saved weights; see :func:`perce.training.card.run_info`."""
+        raise NotImplementedError
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """Train, after checking the checkpoint to resume from, if any.
+
+        Raises:
+            TrainingError: the checkpoint is not whole or belongs to another run.
+        """
+        output_dir = Path(self.args.output_dir)
+        shutil.rmtree(output_dir / STAGING, ignore_errors=True)
+        checkpoint = None
+        if resume_from_checkpoint:
+            folder = find_checkpoint(resume_from_checkpoint, output_dir)
+            self.run_state().check(folder)
+            checkpoint = str(folder)
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        run_dir = Path(super()._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
+        staging = run_dir / STAGING
+        main = self.args.should_save
+        self._staging = staging
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if main:
+                self._name_best(run_dir)
+                self.state.save_to_json(str(staging / name / "trainer_state.json"))
+                self.run_state().write(staging / name)
+                publish(staging / name, run_dir / name)
+        except OSError as error:
+            raise TrainingError(f"cannot write {name}: {error.strerror or error}") from error
+        finally:
+            self._staging = None
+            if main:
+                shutil.rmtree(staging, ignore_errors=True)
+        self._name_best(run_dir)
+        if main:
+            rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+        if self.args.push_to_hub:
+            super()._push_from_checkpoint(str(run_dir / name))
+        self.accelerator.wait_for_everyone()
+
+    def _name_best(self, run_dir: Path) -> None:
+        # transformers looks for the best one where it has just written: in the staging folder.
+        if self.state.best_global_step:
+            best = run_dir / f"checkpoint-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(best)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Nothing yet: the folder is uploaded once it has its name."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        self.create_model_card(Path(output_dir or self.args.output_dir))
+
+    def create_model_card(self, folder: Path | None = None, **kwargs: Any) -> None:
+        """Write ``README.md`` and ``perce.json`` into a folder of weights, the run's by default."""
+        if self.args.should_save:
+            where = Path(folder or self.args.output_dir)
+            write_card(where, self.run_info(), is_adapter=is_peft(self.model))
