@@ -114,7 +114,7 @@ class Record:
         if self.messages[last].role != "user":
             raise self._error(
                 "messages",
-                f"ends with a {self.messages[last].role} message; the last must be the user's",
+                f"ends with role {self.messages[last].role!r}; it must be the user's",
             )
 
     def _check_text(self, field: str, value: object, *, required: bool) -> None:

@@ -113,25 +113,24 @@ def fingerprint_files(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-Row = tuple[str, int, Mapping[str, Any]]
-"""Where a row stands: file name and 1-based line (Parquet: row); and its fields."""
+Row = tuple[str, int, Mapping[str, Any] | RecordError]
+"""File name and 1-based line (Parquet: row) of a row; and its fields, or why it has none."""
 
 
-def read_rows(files: Iterable[Path], *, on_bad: OnBad | None) -> Iterator[Row]:
+def read_rows(files: Iterable[Path]) -> Iterator[Row]:
     """The rows of JSONL and Parquet files, in order. Blank lines of JSONL are passed over.
 
     Raises:
-        RecordError: A line is no JSON object or a file cannot be read, if ``on_bad`` is None; a
-            file broken as a whole always raises.
+        RecordError: A file is broken: what follows in it cannot be read.
     """
     for file in files:
         if file.suffix == ".parquet":
             yield from _read_parquet(file)
         else:
-            yield from _read_jsonl(file, on_bad)
+            yield from _read_jsonl(file)
 
 
-def _read_jsonl(file: Path, on_bad: OnBad | None) -> Iterator[Row]:
+def _read_jsonl(file: Path) -> Iterator[Row]:
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         line = 0
         while True:
@@ -146,17 +145,17 @@ def _read_jsonl(file: Path, on_bad: OnBad | None) -> Iterator[Row]:
                 return
             if not raw.strip():
                 continue
-            try:
-                fields = json.loads(raw)
-                if not isinstance(fields, dict):
-                    raise ValueError("is no JSON object")
-            except (ValueError, RecursionError) as error:
-                # UnicodeDecodeError and JSONDecodeError are ValueErrors.
-                report_bad(
-                    RecordError(f"malformed line: {error}", source=file.name, line=line), on_bad
-                )
-                continue
-            yield file.name, line, fields
+            yield file.name, line, _parse(raw)
+
+
+def _parse(raw: bytes) -> Mapping[str, Any] | RecordError:
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
+        return RecordError(f"malformed line: {error}")
+    if not isinstance(fields, dict):
+        return RecordError("malformed line: is no JSON object")
+    return fields
 
 
 def _read_parquet(file: Path) -> Iterator[Row]:
@@ -172,13 +171,6 @@ def _read_parquet(file: Path) -> Iterator[Row]:
                     yield file.name, row, fields
     except (pa.ArrowException, OSError) as error:
         raise RecordError(f"cannot be read: {error}", source=file.name, line=row + 1) from None
-
-
-def report_bad(error: RecordError, on_bad: OnBad | None) -> None:
-    """Hand a bad record's error to ``on_bad``, or raise it."""
-    if on_bad is None:
-        raise error
-    on_bad(error)
 
 
 def build_records(
@@ -201,6 +193,8 @@ def build_records(
     seen: set[str] = set()
     for index, (source, line, fields) in enumerate(rows):
         try:
+            if isinstance(fields, RecordError):
+                raise fields
             record = build(fields, index)
             if record.id in seen:
                 raise RecordError(
@@ -212,7 +206,9 @@ def build_records(
             placed = RecordError(
                 error.message, source=source, line=line, field=error.field, record=error.record
             )
-            report_bad(placed, on_bad)
+            if on_bad is None:
+                raise placed from None
+            on_bad(placed)
             continue
         seen.add(record.id)
         yield record

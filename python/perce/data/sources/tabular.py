@@ -84,7 +84,7 @@ class TabularSource:
         """The records of a split; see :meth:`perce.data.sources.base.Source.records`."""
         check_split(self, split)
         if split in self._files:
-            rows = read_rows(self._files[split], on_bad=on_bad)
+            rows = read_rows(self._files[split])
         else:
             rows = self._dataset_rows(split)
         return build_records(rows, self._build, on_bad=on_bad)
