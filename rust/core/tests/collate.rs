@@ -165,9 +165,12 @@ fn a_column_changed_under_an_open_store_is_an_error_and_nothing_is_written() {
         response: common::ragged(&[vec![5], vec![6]]),
     };
     let sizes = columns.open().and_then(|store| store.measure(&[0, 1])).expect("valid");
-    columns.response.1[2] = 99;
-    let mut batch = Batch::junk(2, &sizes);
-    let error = collate(&columns.reopen(), &[0, 1], false, &mut batch.buffers()).expect_err("changed");
-    assert_eq!(error, Error::Changed { column: perce_core::Column::Response, record: 1 });
-    assert_eq!(batch, Batch::junk(2, &sizes));
+    // Past the end, and without a token: what would be a row of garbage, and a logits row before its sequence.
+    for end in [99, 1] {
+        columns.response.1[2] = end;
+        let mut batch = Batch::junk(2, &sizes);
+        let error = collate(&columns.reopen(), &[0, 1], false, &mut batch.buffers()).expect_err("changed");
+        assert_eq!(error, Error::Changed { column: perce_core::Column::Response, record: 1 });
+        assert_eq!(batch, Batch::junk(2, &sizes));
+    }
 }
