@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LENGTH = 2048
 """Most tokens a record, where neither the caller nor the model's context asks for fewer."""
 
-JOINT_SAMPLE = 1000
+JOINT_SAMPLE = 256
 """Of so many records, the first, prompt and response are also tokenised together, to report how
 often that would have given other ids."""
 

@@ -90,10 +90,10 @@ class PreparedData:
                 version.
         """
         folder = Path(path)
-        if not (folder / META_FILE).is_file():
-            if not (folder / split).is_dir():
-                raise StoreError(_nothing_here(folder, split))
+        if (folder / split).is_dir():
             folder = folder / split
+        elif not any((folder / name).exists() for name in (META_FILE, *DATA_FILES)):
+            raise StoreError(_nothing_here(folder, split))
         return cls(folder, read_meta(folder))
 
     def __len__(self) -> int:
@@ -230,10 +230,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads((folder / META_FILE).read_bytes())
-        version, files = meta["format_version"], meta["files"]
+        version, files = meta["format_version"], dict(meta["files"])
     except FileNotFoundError:
         raise StoreError(
-            f"{folder} is half-written: it has no {META_FILE}; delete it and prepare it again"
+            f"{folder} is half-written: it has no {META_FILE}; prepare it again with --overwrite"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(folder, f"{META_FILE}: {error!r}") from None

@@ -1,6 +1,5 @@
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +231,31 @@ def test_longlamp_in_the_layout_of_the_hub(tmp_path: Path) -> None:
         assert [r.id for r in source.records("train")] == [str(i) for i in range(count)]
 
 
+def test_longlamp_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(*names: str) -> datasets.DatasetDict:
+        asked.append(names)
+        row = {**LONGLAMP["topic"][0], "output": "O"}
+        return datasets.DatasetDict({"val": datasets.Dataset.from_list([row])})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    source = LongLaMPSource("topic", setting="temporal")
+    assert asked == [("LongLaMP/LongLaMP", "topic_writing_temporal")]
+    assert source.splits() == ("val",)
+    assert [record.response for record in source.records("val")] == ["O"]
+    assert source.fingerprint("val") == LongLaMPSource("topic", setting="temporal").fingerprint(
+        "val"
+    )
+
+    def no_network(*names: str) -> None:
+        raise ConnectionError("no route\nto the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", no_network)
+    with pytest.raises(OptionError, match=r"cannot be loaded from the hub: no route; give --path"):
+        LongLaMPSource("topic")
+
+
 def test_longlamp_options() -> None:
     with pytest.raises(OptionError, match="unknown task 'email'; one of abstract, review, topic"):
         LongLaMPSource("email", path=".")
@@ -251,17 +275,16 @@ def test_longlamp_on_real_records(shared_data: Path) -> None:
             assert record.search_query != record.query
 
 
+Addresses = tuple[SotuSource, dict[str, list[Record]]]
+
+
 @pytest.fixture(scope="module")
-def addresses() -> Iterator[tuple[SotuSource, dict[str, list[Record]]]]:
+def addresses() -> Addresses:
     source = SotuSource(per_president=3)
-    yield source, {split: list(source.records(split)) for split in source.splits()}
+    return source, {split: list(source.records(split)) for split in source.splits()}
 
 
-def address_of(paragraphs: dict[str, set[tuple[str, int]]], text: str) -> set[tuple[str, int]]:
-    return paragraphs[text]
-
-
-def test_sotu_splits_are_disjoint(addresses: tuple[SotuSource, dict[str, list[Record]]]) -> None:
+def test_sotu_splits_are_disjoint(addresses: Addresses) -> None:
     source, records = addresses
     written: dict[str, set[tuple[str, int]]] = {}
     for paragraph in source._paragraphs:
@@ -283,7 +306,7 @@ def test_sotu_splits_are_disjoint(addresses: tuple[SotuSource, dict[str, list[Re
 
 
 def test_sotu_requests_use_the_paragraphs_words_and_name_nobody(
-    addresses: tuple[SotuSource, dict[str, list[Record]]],
+    addresses: Addresses,
 ) -> None:
     _, records = addresses
     for record in records["train"] + records["unseen"]:
@@ -295,7 +318,7 @@ def test_sotu_requests_use_the_paragraphs_words_and_name_nobody(
 
 
 def test_sotu_starts_with_many_writers(
-    addresses: tuple[SotuSource, dict[str, list[Record]]],
+    addresses: Addresses,
 ) -> None:
     first = addresses[1]["train"][:20]
     assert len({record.user_id for record in first}) == 20

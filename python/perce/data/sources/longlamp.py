@@ -171,10 +171,7 @@ class LongLaMPSource:
     def records(self, split: str, *, on_bad: OnBad | None = None) -> Iterator[Record]:
         """The records of a split; see :meth:`perce.data.sources.base.Source.records`."""
         check_split(self, split)
-        if split in self._files:
-            rows = read_rows(self._files[split])
-        else:
-            rows = self._hub_rows(split)
+        rows = read_rows(self._files[split]) if split in self._files else self._hub_rows(split)
         return build_records(rows, self._build, on_bad=on_bad)
 
     def fingerprint(self, split: str) -> str:

@@ -1,0 +1,118 @@
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perce.cli import inspect, prepare
+from perce.errors import ModelError, OptionError, RecordError, StoreError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> str:
+    """A folder with a tokenizer and a configuration: all that preparing needs of a model."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_tokenizer.save_pretrained(folder)
+    config = {"model_type": "llama", "max_position_embeddings": 700}
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def perce(*words: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    prepare.add_parser(subparsers)
+    inspect.add_parser(subparsers)
+    args = parser.parse_args([str(word) for word in words])
+    return int(args.run(args))
+
+
+def rows(path: Path, *changes: dict[str, Any]) -> Path:
+    base = {"user_id": "ana", "profile": ["likes tea"], "query": "What?", "response": "Tea."}
+    path.write_text("\n".join(json.dumps({**base, **change}) for change in changes))
+    return path
+
+
+def test_prepare_then_inspect(
+    tmp_path: Path, model: str, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "prepared"
+    assert perce("prepare", "--source", "known_truth", "--model", model, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "gallery: 25 records of 25 users" in printed
+    assert "100 kept, 0 cut, 0 dropped, 0 not retrieved" in printed
+    assert json.loads((out / "gallery" / "meta.json").read_text())["options"]["max_length"] == 700
+
+    assert perce("inspect", out, "--record", "3", "--json") == 0
+    view = json.loads(capsys.readouterr().out)
+    for name in ("prefix_with", "prefix_without"):
+        ids = tiny_tokenizer(view[name]["text"], add_special_tokens=False)["input_ids"]
+        assert ids == view[name]["ids"]
+    assert view["user_id"] == "profession-1"
+    assert len(view["items"]["kept"]) == 4
+
+    assert perce("inspect", out / "gallery", "--record", "3") == 0
+    text = capsys.readouterr().out
+    assert view["prefix_with"]["text"] in text
+    assert view["prefix_without"]["text"] in text
+    assert view["response"]["text"] in text
+    with pytest.raises(OptionError, match=r"record: 99 is not in 0\.\.24"):
+        perce("inspect", out, "--record", "99")
+    with pytest.raises(StoreError, match="no split 'val'; it has gallery"):
+        perce("inspect", out, "--split", "val")
+
+
+def test_own_data_with_its_own_names(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rows(tmp_path / "train.jsonl", {"author": "bo"}, {"response": ""})
+    command: tuple[str | Path, ...] = ("prepare", "--source", "tabular", "--path", path)
+    command += ("--field", "user_id=author", "--model", model, "--out", tmp_path / "out")
+    with pytest.raises(RecordError, match=r"train\.jsonl:2: .*field 'author': is missing"):
+        perce(*command)
+    assert perce(*command, "--skip-bad") == 0
+    printed = capsys.readouterr().out
+    assert "train: 1 records of 1 users" in printed
+    assert "1 skipped:\n    train.jsonl:2: " in printed
+
+
+def test_history_and_dropped_items(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = [{"title": t, "content": f"{t} " * 40} for t in ("one", "two", "three")]
+    path = rows(tmp_path / "train.jsonl", {"profile": profile})
+    command: tuple[str | Path, ...] = ("prepare", "--source", "tabular", "--path", path)
+    command += ("--history", "--history_instruction", "Now {title}", "--max-profile-length", "200")
+    assert perce(*command, "--model", model, "--out", tmp_path / "out") == 0
+    assert perce("inspect", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "Now one" in printed
+    assert "1 kept, 1 cut" in printed or "0 kept, 1 cut, 1 dropped" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--source tabular", "path: --source tabular needs it"),
+        ("--source longlamp", "task: --source longlamp needs it"),
+        ("--source sotu --path x", "path: belongs to --source longlamp or tabular"),
+        ("--source known_truth --task topic", "task: belongs to --source longlamp"),
+        ("--source known_truth --history_instruction x", "history_instruction: belongs to"),
+        ("--source tabular --path . --field author", "field: 'author' is not OURS=THEIRS"),
+        ("--source known_truth --max-length 701", "max_length: 701 is over the model's context"),
+        ("--source known_truth --chat_template_kwargs {", "chat_template_kwargs: is not JSON"),
+        ("--source known_truth --chat_template_kwargs []", "is not a JSON object"),
+        ("--source known_truth --chat_template nowhere.jinja", "chat_template: cannot be read"),
+        ("--source known_truth --split test", "split: known_truth has no split 'test'"),
+        ("--source known_truth --retrieval dense", "retrieval: unknown method 'dense'"),
+    ],
+)
+def test_options_that_cannot_work(tmp_path: Path, model: str, words: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message.replace("[", r"\[")):
+        perce("prepare", *words.split(), "--model", model, "--out", tmp_path / "out")
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no tokenizer in this folder"):
+        perce("prepare", "--source", "known_truth", "--model", tmp_path, "--out", tmp_path / "out")
