@@ -34,8 +34,8 @@ OPTIONS = {
     "lossce": st.floats(0.5, 100).map(lambda k: {"top_k": k}),
     "entce": st.just({}),
     "dft": st.just({}),
-    "nextquill": st.tuples(st.floats(0.5, 1), st.floats(-0.5, 0.5)).map(
-        lambda o: {"alpha": o[0], "threshold": o[1]}
+    "nextquill": st.tuples(st.floats(0.5, 1), st.integers(-8, 8)).map(
+        lambda o: {"alpha": o[0], "threshold": o[1] / 16}
     ),
 }
 

@@ -25,7 +25,7 @@ def train(values: int, objective: Objective) -> float:
     weight[0] = 1.0
     weight.requires_grad_()
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    for _ in range(400):
+    for _ in range(200):
         optimizer.zero_grad()
         linear_weighted_ce(
             hidden, weight, labels, objective=objective, logp_without=without
