@@ -83,14 +83,12 @@ def test_rendering_is_that_of_the_tokenizer(real_tokenizer: Any, text: str, answ
     assert template.render(messages) == expected
 
 
-# SmolLM2 has no token for some bytes: those of characters that nobody has assigned yet.
-ASSIGNED = st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"], max_codepoint=0x1FFFF))
-
-
-@given(text=st.lists(st.sampled_from(MARKS) | ASSIGNED, max_size=8).map("".join))
+@given(text=HOSTILE)
 def test_ids_decode_to_the_text(real_tokenizer: Any, text: str) -> None:
     if real_tokenizer.backend_tokenizer.normalizer is not None:
         pytest.skip("sentencepiece puts a space before each piece of text, so ids do not keep it")
+    # SmolLM2 has no token for a few bytes of rare characters, and drops them.
+    text = "".join(c for c in text if real_tokenizer.decode(encode(real_tokenizer, c)) == c)
     template = PromptTemplate.from_tokenizer(real_tokenizer)
     rendered = template.render(user(text), [ProfileItem("likes tea")])
     ids = encode(real_tokenizer, rendered)
