@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,6 +22,9 @@ _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 """What transformers and PEFT raise for folders, names and weights that do not fit; all else is a
 bug and passes.
 """
+
+_HUB_TIMEOUT = 10.0
+"""Seconds to wait for the hub's first answer."""
 
 
 def load_model(
@@ -116,10 +120,25 @@ def _load(loader: Any, path_or_id: str | Path, what: str, proof: str, **settings
     try:
         return _call(loader, name, what, local_files_only=True, **settings)
     except ModelError:
+        _reach_hub(name)
         return _call(loader, name, what, **settings)
 
 
+def _reach_hub(name: str) -> None:
+    """Ask the hub once, for transformers asks for more than a minute when there is no network."""
+    try:
+        huggingface_hub.model_info(name, timeout=_HUB_TIMEOUT)
+    except Exception as error:
+        raise ModelError(
+            f"{name}: no such folder, not in the local cache, and the hub does not give it: "
+            f"{_first_line(error)}"
+        ) from error
+
+
 def _call(loader: Any, name: str, what: str, **settings: Any) -> Any:
+    if settings.get("local_files_only") and loader is AutoModelForCausalLM:
+        # Its look for an adapter of that name would go to the network all the same.
+        settings["adapter_kwargs"] = {"local_files_only": True}
     try:
         return loader.from_pretrained(name, **settings)
     except _FAILURES as error:
