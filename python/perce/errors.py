@@ -49,7 +49,12 @@ class RecordError(PerceError, ValueError):
 
 
 class StoreError(PerceError, ValueError):
-    """A prepared folder or token store is missing, half-written, corrupt, or made with something else."""
+    """A prepared folder or token store is missing, half-written, corrupt, or made with something else.
+
+    Carries ``record``, the index of the first record at fault, where one record is.
+    """
+
+    record: int | None = None
 
 
 class PackingError(PerceError, ValueError):
