@@ -68,7 +68,9 @@ def test_arrows_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["perce", "perce.data", "perce.tokens", "perce.cli"])
 def test_light_modules_load_no_torch(module: str) -> None:
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,7 +1,8 @@
 """PerContrast and PerCE: language models that write like *this* user.
 
-The public names load on first use, so that ``import perce`` (and ``import perce.data``) brings neither torch nor
-transformers. Method: "Rethinking Personalization in Large Language Models at the Token Level", arXiv 2603.06595.
+The public names load on first use, so that ``import perce`` (and ``import perce.data``) brings
+neither torch nor transformers. Method: "Rethinking Personalization in Large Language Models at the
+Token Level", arXiv 2603.06595.
 """
 
 from __future__ import annotations

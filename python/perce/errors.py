@@ -1,18 +1,18 @@
 """Every error perce raises on purpose.
 
-Each names the record, file, field or option at fault and says what to do. A child also derives from the built-in
-error it refines, so existing ``except ValueError`` handlers keep working.
+Each names the record, file, field or option at fault and says what to do. A child also derives from
+the built-in error it refines, so existing ``except ValueError`` handlers keep working.
 """
 
 from __future__ import annotations
 
 
 class PerceError(Exception):
-    """Base of all errors raised by perce. The command line prints one as a single line and exits with 2."""
+    """Base of all errors raised by perce; the command line prints one line and exits with 2."""
 
 
 class OptionError(PerceError, ValueError):
-    """An option has a value that cannot work. Carries ``option``, its name as the user writes it."""
+    """An option has a value that cannot work. Carries ``option``, as the user writes it."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(f"{option}: {message}")
@@ -20,7 +20,11 @@ class OptionError(PerceError, ValueError):
 
 
 class RecordError(PerceError, ValueError):
-    """A record cannot be used. Carries ``source`` (file or data set), ``line`` (1-based) and ``field``, where known."""
+    """A record cannot be used.
+
+    Carries, where known, ``source`` (file or data set), ``line`` (1-based), ``field`` and ``record``
+    (its id).
+    """
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class RecordError(PerceError, ValueError):
 
 
 class StoreError(PerceError, ValueError):
-    """A prepared folder or token store is missing, half-written, corrupt, or made with something else.
+    """A prepared folder or token store is missing, half-written, corrupt, or of other making.
 
     Carries ``record``, the index of the first record at fault, where one record is.
     """
@@ -58,7 +62,10 @@ class StoreError(PerceError, ValueError):
 
 
 class PackingError(PerceError, ValueError):
-    """Records cannot be packed as asked. Carries ``record``, the index of the first record at fault, or None."""
+    """Records cannot be packed as asked.
+
+    Carries ``record``, the index of the first record at fault, or None.
+    """
 
     def __init__(self, message: str, record: int | None = None) -> None:
         super().__init__(message)
@@ -78,7 +85,7 @@ class ModelError(PerceError, ValueError):
 
 
 class MissingExtraError(PerceError, ImportError):
-    """An optional dependency is absent; the message gives the ``pip install perce[...]`` that brings it."""
+    """An optional dependency is absent; the message gives the command that brings it."""
 
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed: pip install 'perce[{extra}]'")
@@ -87,4 +94,4 @@ class MissingExtraError(PerceError, ImportError):
 
 
 class TrainingError(PerceError, RuntimeError):
-    """Training cannot go on: a loss that is not finite, a checkpoint that does not belong to this run."""
+    """Training cannot go on: a loss that is not finite, a checkpoint of another run."""

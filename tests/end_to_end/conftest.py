@@ -1,4 +1,4 @@
-"""A tiny random model with a real tokenizer, and records of two users, on disk as users have them."""
+"""A tiny random model with a real tokenizer, and records of two users, on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def write_records(path: Path, count: int) -> None:
             user = list(TASTES)[number % 2]
             record = {
                 "user_id": user,
-                "profile": [f"I love the {TASTES[user]}.", f"Note {number} of mine.", "I get up early."],
+                "profile": [
+                    f"I love the {TASTES[user]}.",
+                    f"Note {number} of mine.",
+                    "I get up early.",
+                ],
                 "query": f"Plan trip {number}, please.",
                 "response": f"Trip {number} goes to the {TASTES[user]}, early in the day.",
             }

@@ -1,4 +1,4 @@
-"""Real abstracts, a real model, and the plainest computation there is: no packing, no op of ours."""
+"""Real abstracts and a real model against the plainest computation: no packing, no op of ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ RECORDS = 20
 def plain_logp(model: torch.nn.Module, prefix: np.ndarray, response: np.ndarray) -> torch.Tensor:
     ids = torch.from_numpy(np.concatenate([prefix, response]).astype(np.int64))[None]
     with torch.no_grad():
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(response) + 1).logits[0, :-1]
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(response) + 1).logits[
+            0, :-1
+        ]
     return logits.float().log_softmax(-1).gather(1, ids[0, len(prefix) :, None])[:, 0]
 
 

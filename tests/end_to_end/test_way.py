@@ -1,4 +1,4 @@
-"""The whole way of a record through the command line, on a tiny random model: text to adapter to table."""
+"""The whole way of a record through the command line, on a tiny random model."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from perce.errors import PerceError
 
 COMMANDS = ("prepare", "inspect", "score", "train", "eval", "demo", "env")
-"""Subcommands in the order of a record's way; each is the module ``perce.cli.<name>`` (``eval`` is ``evaluate``)."""
+"""Subcommands in the order of a record's way; each is a module here, ``eval`` is ``evaluate``."""
 
 _MODULES = {"eval": "evaluate"}
 

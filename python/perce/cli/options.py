@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add_option(parser: argparse._ActionsContainer, name: str, **settings: Any) -> None:
-    """Add ``--some_option``, spelt with underscores as TRL does or with dashes, whichever the user types."""
+    """Add ``--some_option``, typed with underscores as in TRL or with dashes."""
     dashed = name.replace("_", "-")
     names = [name] if dashed == name else [name, dashed]
     parser.add_argument(*names, **settings)
