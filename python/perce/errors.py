@@ -22,8 +22,8 @@ class OptionError(PerceError, ValueError):
 class RecordError(PerceError, ValueError):
     """A record cannot be used.
 
-    Carries, where known, ``source`` (file or data set), ``line`` (1-based), ``field`` and ``record``
-    (its id).
+    Carries, where known, ``source`` (file or data set), ``line`` (1-based), ``field`` and
+    ``record`` (its id).
     """
 
     def __init__(
