@@ -75,6 +75,8 @@ def own_objective() -> Iterator[str]:
     objectives._TABLE.update(before)
 
 
+# Inductor's own import warns.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("objective", ["perce", "half", "options"])
 def test_compiles_as_one_graph(own_objective: str, backend: str, objective: str) -> None:
