@@ -8,7 +8,15 @@ import json
 import pytest
 from rich.console import Console
 
-from perce.evaluation import Arm, Difference, Evaluation, Interval, print_evaluation
+from perce.errors import StoreError
+from perce.evaluation import (
+    Arm,
+    Difference,
+    Evaluation,
+    Generations,
+    Interval,
+    print_evaluation,
+)
 
 
 def evaluation(**changes: object) -> Evaluation:
@@ -79,6 +87,14 @@ def test_json_holds_everything() -> None:
     assert (stored["seed"], stored["resamples"], stored["users"]) == (0, 2000, 12)
 
 
+def test_json_reads_back() -> None:
+    made = evaluation(generations=(Generations("r0", {"base": "a text"}),))
+    assert Evaluation.from_json(made.to_json()) == made
+    for broken in ("", "[]", "{}", made.to_json().replace('"arm"', '"limb"')):
+        with pytest.raises(StoreError, match="no evaluation"):
+            Evaluation.from_json(broken)
+
+
 def test_one_user_and_no_generations_are_said() -> None:
     notes = " ".join(evaluation(users=1, generated=0).notes())
     assert "no difference can be judged" in notes
@@ -89,5 +105,5 @@ def test_terminal_table_holds_figures_and_verdicts() -> None:
     out = io.StringIO()
     print_evaluation(evaluation(), console=Console(file=out, width=120))
     text = out.getvalue()
-    for part in ("prepared/val", "NLL, personal", "3.350", "perce|x minus ce", "worse", "unclear"):
+    for part in ("prepared/val", "NLL, personal", "3.350", "perce|x - ce", "worse", "unclear"):
         assert part in text

@@ -77,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.suffix == ".md":
         raise OptionError("--out", f"{args.out} is where the Markdown would go: name a .json file")
 
-    from perce.cli.progress import batches
     from perce.evaluation import evaluate_adapters, print_evaluation
     from perce.modeling.loading import load_model, load_tokenizer
     from perce.report import replacing
+    from perce.report.progress import batches
     from perce.tokens import PreparedData
 
     data = PreparedData.open(args.data, split=args.split)

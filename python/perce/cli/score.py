@@ -73,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise OptionError("--limit", f"{args.limit} is below 1")
 
-    from perce.cli.progress import batches
     from perce.contrast import score_dataset
     from perce.modeling.loading import load_adapter, load_model, load_tokenizer
     from perce.report import record_views, summarise
+    from perce.report.progress import batches
     from perce.tokens import PreparedData
 
     data = PreparedData.open(args.data, split=args.split)

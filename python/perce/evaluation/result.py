@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from perce.errors import StoreError
 from perce.evaluation.bootstrap import LEVEL, Interval
 
 NOTHING = "-"
@@ -111,6 +112,25 @@ class Evaluation:
         for stored, difference in zip(content["differences"], self.differences, strict=True):
             stored["verdict"] = difference.verdict
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """Read :meth:`to_json` back.
+
+        Raises:
+            StoreError: the text is not of an evaluation.
+        """
+        try:
+            content = json.loads(text)
+            content["arms"] = tuple(Arm(**arm) for arm in content["arms"])
+            content["differences"] = tuple(
+                Difference(stored["arm"], stored["metric"], Interval(**stored["interval"]))
+                for stored in content["differences"]
+            )
+            content["generations"] = tuple(Generations(**made) for made in content["generations"])
+            return cls(**content)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"this is no evaluation's JSON: {error!r}") from None
 
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the figures, a sentence or two each."""

@@ -31,7 +31,7 @@ def print_evaluation(evaluation: Evaluation, *, console: Console | None = None) 
     table.add_section()
     for arm_name in others if evaluation.differences else []:
         cells = [evaluation.difference(arm_name, name) for name in evaluation.metrics]
-        table.add_row(Text(f"{arm_name} minus {evaluation.reference}"), *map(_cell, cells))
+        table.add_row(Text(f"{arm_name} - {evaluation.reference}"), *map(_cell, cells))
     console.print(table)
     for note in evaluation.notes():
         console.print(Text(note, style="dim"))

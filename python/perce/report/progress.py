@@ -14,21 +14,35 @@ LINE_EVERY = 10.0
 def batches() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function to call with what is done, how much of it, and how much there is.
 
-    It writes to standard error; a new description starts a new bar.
+    It writes to standard error; a new description replaces the bar.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
+    # The bars of transformers tell of loading a few files; they would come between ours.
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console.print)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-        tasks = {}
+        tasks: dict[str, TaskID] = {}
 
         def told(what: str, done: int, total: int) -> None:
             if what not in tasks:
+                for task in tasks.values():
+                    bars.remove_task(task)
+                tasks.clear()
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total)
 
@@ -36,6 +50,8 @@ def batches() -> Iterator[Callable[[str, int, int], None]]:
 
 
 class _Lines:
+    """A line at each end, and one now and then before it."""
+
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._last = time.monotonic()

@@ -1,0 +1,44 @@
+"""How large the demo is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSettings:
+    """Sizes and options; the defaults take about eight minutes on two cores, in under 8 GB.
+
+    Attributes:
+        train_records: records to train on.
+        eval_records: held-out records of presidents seen in training, and as many of unseen ones.
+        gallery_records: known-truth records, at most 25.
+        profile_items: paragraphs in a prompt, chosen by BM25.
+        max_length: most tokens of a record.
+        max_tokens: most tokens of a micro-batch.
+        accumulation: micro-batches an optimizer step.
+        epochs: passes over the training records.
+        lora_r: rank of the adapters, on all linear layers.
+        learning_rate: of both arms.
+        save_steps: steps between two checkpoints; what Ctrl-C and a crash can cost.
+        threshold: PIR in nats above which a token is personal.
+        generate: records a split to generate for.
+        max_new_tokens: most tokens of a generation.
+        seed: of both arms.
+    """
+
+    train_records: int = 96
+    eval_records: int = 24
+    gallery_records: int = 25
+    profile_items: int = 3
+    max_length: int = 512
+    max_tokens: int = 1280
+    accumulation: int = 2
+    epochs: int = 1
+    lora_r: int = 8
+    learning_rate: float = 3e-4
+    save_steps: int = 3
+    threshold: float = 0.5
+    generate: int = 6
+    max_new_tokens: int = 80
+    seed: int = 0

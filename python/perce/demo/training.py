@@ -1,0 +1,92 @@
+"""One arm of the demo's comparison: a LoRA adapter trained with one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from perce.demo.settings import DemoSettings
+from perce.modeling.loading import load_model, load_tokenizer
+from perce.tokens import PreparedData
+from perce.training import LoraArguments, PerCEConfig, PerCETrainer
+
+
+def train_arm(
+    model: Path,
+    data: PreparedData,
+    out: Path,
+    objective: str,
+    settings: DemoSettings,
+    *,
+    say: Callable[[str], None],
+    tell: Callable[[str, int, int], None],
+) -> None:
+    """Train an adapter into ``out``, from its last checkpoint where there is one.
+
+    Arms differ in ``objective`` alone: the same records in the same order, the same steps, seed and
+    initial adapter.
+
+    Args:
+        model: the base model's folder.
+        data: prepared records.
+        out: the adapter's folder; checkpoints go under it and stay until training ends.
+        objective: name of the token weighting.
+        settings: sizes and options.
+        say: called with a line of text.
+        tell: called after each optimizer step.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; a checkpoint was saved.
+        TrainingError: a checkpoint in ``out`` belongs to another run.
+    """
+    config = PerCEConfig(
+        output_dir=str(out),
+        objective=objective,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_tokens=settings.max_tokens,
+        gradient_accumulation_steps=settings.accumulation,
+        logging_steps=1,
+        save_steps=settings.save_steps,
+        save_total_limit=1,
+        report_to="none",
+        seed=settings.seed,
+    )
+    lora = LoraArguments(use_peft=True, lora_r=settings.lora_r, lora_alpha=2 * settings.lora_r)
+    # The adapter's first weights are random: both arms must draw the same.
+    set_seed(settings.seed)
+    trainer = PerCETrainer(
+        model=load_model(model, device="cpu" if config.use_cpu else None),
+        args=config,
+        train_dataset=data,
+        processing_class=load_tokenizer(model),
+        peft_config=lora.peft_config(),
+        callbacks=[_Steps(f"training {objective}", tell)],
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    resumable = any(out.glob("checkpoint-*"))
+    if resumable:
+        say("  going on from the last checkpoint")
+    trainer.train(resume_from_checkpoint=True if resumable else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    trainer.save_model()
+    trainer.save_state()
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Tells about each optimizer step."""
+
+    def __init__(self, what: str, tell: Callable[[str, int, int], None]) -> None:
+        self._what = what
+        self._tell = tell
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell the steps done and the steps there are."""
+        del args, control, kwargs
+        self._tell(self._what, state.global_step, state.max_steps)

