@@ -30,8 +30,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
     """Run ``perce`` with these arguments; exit code, standard output and standard error."""
+    # In a narrow terminal a table's cells would break into lines.
+    monkeypatch.setenv("COLUMNS", "120")
 
     def called(*arguments: object) -> tuple[int, str, str]:
         code = main([str(argument) for argument in arguments])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -120,9 +124,6 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_nothing_had_been(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import os
-    import signal
-
     def interrupt(what: str, done: int, total: int) -> None:
         if what == "training perce" and done == 1:
             os.kill(os.getpid(), signal.SIGINT)
@@ -149,16 +150,23 @@ def test_another_learning_rate_trains_anew(
     model: Path,
     sources: Mapping[str, Source],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import shutil
-    from dataclasses import replace
-
     out = tmp_path / "copy"
     shutil.copytree(finished[0], out)
-    _, said = run(model, out, sources, replace(SETTINGS, learning_rate=1e-2))
-    assert "Scoring val: done before" in said
-    assert not any(line == "Training ce: done before" for line in said)
-    assert "  going on from the last checkpoint" not in said
+    assert any((out / "ce").glob("checkpoint-*"))
+
+    class ReachedError(Exception):
+        pass
+
+    def watched(base: Path, data: object, folder: Path, *rest: object, **settings: object) -> None:
+        assert not folder.exists(), "checkpoints of the former run would be continued"
+        raise ReachedError
+
+    monkeypatch.setattr(module, "train_arm", watched)
+    monkeypatch.delattr(module, "score_dataset")
+    with pytest.raises(ReachedError):
+        run(model, out, sources, replace(SETTINGS, learning_rate=1e-2))
 
 
 def test_a_folder_of_something_else_is_refused(

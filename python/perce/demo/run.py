@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ SPLITS = {
     "unseen": "Presidents never seen in training",
 }
 GALLERY = "gallery"
+GALLERY_SHOWN = 10
+"""Known-truth records on the page, two of each kind; all are scored."""
 
 Say = Callable[[str], None]
 Tell = Callable[[str, int, int], None]
@@ -183,10 +186,11 @@ class _Demo:
         self._say(f"Known-truth gallery: PIR tells the personal tokens with AUROC {auroc:.2f}")
         gallery = Section(
             "Does it find the right words?",
-            list(record_views(scores[GALLERY], data[GALLERY])),
+            list(islice(record_views(scores[GALLERY], data[GALLERY]), GALLERY_SHOWN)),
             about="Plain requests by made-up users, each with one fact in the profile that "
             "matters. Only the words that nobody could guess without it should light up. "
-            f"Here PIR tells them from all others with AUROC {auroc:.2f} (1 is perfect, 0.5 is "
+            f"Over {len(data[GALLERY])} such records PIR tells them from the rest with AUROC "
+            f"{auroc:.2f} (1 is perfect, 0.5 is "
             "chance).",
         )
         real = Section(

@@ -27,7 +27,7 @@ class DemoSettings:
         seed: of both arms.
     """
 
-    train_records: int = 96
+    train_records: int = 64
     eval_records: int = 24
     gallery_records: int = 25
     profile_items: int = 3

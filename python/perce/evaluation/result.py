@@ -140,7 +140,7 @@ class Evaluation:
             f"bootstrap over {self.users} users ({self.resamples:,} resamples, seed {self.seed}; "
             "paired, users weighted by their tokens or records). It tells how far a figure "
             "depends on which users were asked, not on the training seed: compare at least three "
-            "seeds before you claim one."
+            "seeds before you claim a gain."
         )
         personal = (
             f"{self.records} records, {self.tokens:,} response tokens, of them "

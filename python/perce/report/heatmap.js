@@ -14,9 +14,9 @@ function make(tag, className, ...children) {
   return element;
 }
 
-/** The CSS colour of a PIR in nats. A power below 1 keeps half a nat visible. */
+/** The CSS colour of a PIR in nats, in proportion to it. */
 function shade(pir) {
-  const strength = Math.min(Math.abs(pir) / SCALE_END, 1) ** 0.7;
+  const strength = Math.min(Math.abs(pir) / SCALE_END, 1);
   const hue = pir < 0 ? "--negative" : "--positive";
   return `color-mix(in srgb, var(${hue}) ${(strength * 100).toFixed(1)}%, transparent)`;
 }
@@ -219,7 +219,7 @@ function cardOf(record) {
       "header",
       "",
       make("span", "user", plain(record.user)),
-      make("span", "id", plain(record.id)),
+      ...(record.id === record.user ? [] : [make("span", "id", plain(record.id))]),
       figures,
     ),
   );

@@ -70,7 +70,7 @@ def shaded(record: RecordView, threshold: float = PERSONAL_THRESHOLD) -> Text:
 
 
 def _style(pir: float, *, personal: bool) -> Style:
-    strength = min(abs(pir) / SCALE_END, 1.0) ** 0.7
+    strength = min(abs(pir) / SCALE_END, 1.0)
     hue = _POSITIVE if pir > 0 else _NEGATIVE
     mixed = [round(g + (h - g) * strength) for g, h in zip(_GROUND, hue, strict=True)]
     # Dark letters on the bright end, light ones on the dark end: readable on any terminal theme.
