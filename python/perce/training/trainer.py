@@ -34,6 +34,7 @@ from perce.objectives import Objective, get_objective
 from perce.ops import WeightedCE
 from perce.pairs import PairBatch, PairLoader
 from perce.tokens import PreparedData
+from perce.training.adapters import with_adapters
 from perce.training.card import run_info
 from perce.training.checkpoint import RunState
 from perce.training.config import PerCEConfig
@@ -95,7 +96,7 @@ class PerCETrainer(EvaluatingTrainer):
             for data in (train_dataset, *named_data(eval_dataset).values()):
                 data.check_tokenizer(processing_class)
         if peft_config is not None:
-            model = _with_adapters(model, peft_config)
+            model = with_adapters(model, peft_config)
         if is_peft(model) and args.gradient_checkpointing:
             base_model(model).enable_input_require_grads()
         # One process drives one device; several are `accelerate launch`'s business.
@@ -387,19 +388,3 @@ class PerCETrainer(EvaluatingTrainer):
                 f"{self.objective.name!r} needs a frozen reference, which is the base model under "
                 "its adapters: train with PEFT (use_peft)",
             )
-
-
-def _with_adapters(model: nn.Module, peft_config: Any) -> nn.Module:
-    from peft import get_peft_model
-
-    if getattr(peft_config, "lora_dropout", 0.0) > 0:
-        logger.warning(
-            "lora_dropout %s biases PIR, whose two passes then differ by more than the profile: 0 "
-            "is advised",
-            peft_config.lora_dropout,
-        )
-    try:
-        adapted: nn.Module = get_peft_model(model, peft_config)
-    except ValueError as error:
-        raise OptionError("peft_config", " ".join(str(error).split())) from error
-    return adapted
