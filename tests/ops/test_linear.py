@@ -367,6 +367,30 @@ def test_a_batch_in_which_nothing_counts(normalize: Any) -> None:
     assert float(empty.loss.detach()) == 0
 
 
+def test_a_softcap_keeps_the_gradient_of_a_hopeless_target() -> None:
+    """Its exponential underflows, 175 nats under the maximum, and its slope must not."""
+    hidden = torch.tensor([[1.0]], requires_grad=True)
+    weight = torch.tensor([[400.0], [-100.0], [50.0]], requires_grad=True)
+    labels = torch.tensor([1])
+    result = linear_weighted_ce(hidden, weight, labels, objective="ce", logit_softcap=100.0)
+    result.loss.backward()
+    exact = oracles.weighted_ce(hidden, weight, labels, torch.ones(1), 1, logit_softcap=100.0)
+    assert exact.logp < -170
+    assert gradient_error(hidden.grad, exact.grad_hidden) < FLOAT32
+    assert gradient_error(weight.grad, exact.grad_weight) < FLOAT32
+
+
+def test_a_weight_of_zero_silences_an_impossible_token() -> None:
+    logits = torch.tensor([[0.0, -torch.inf], [0.0, 1.0]])
+    labels, weights = torch.tensor([1, 0]), torch.tensor([0.0, 1.0])
+    twin = weighted_ce(logits, labels, weights=weights)
+    head = {"bias": logits[0], "weights": weights}
+    linear = linear_weighted_ce(torch.ones(2, 1), torch.zeros(2, 1), labels, **head)
+    assert twin.logp[0] == linear.logp[0] == -torch.inf
+    assert float(twin.loss) == pytest.approx(-float(twin.logp[1]) / 2)
+    assert float(linear.loss) == pytest.approx(-float(linear.logp[1]) / 2)
+
+
 def test_large_offsets_cancel_nothing() -> None:
     hidden = torch.eye(2)
     weight = torch.tensor([[0.0, 0.0], [1.0, 0.5], [0.25, 0.0]])
@@ -419,6 +443,7 @@ def _call(**changes: Any) -> WeightedCE:
         (OptionError, {"chunk_rows": 0}, "chunk_rows: 0"),
         (OptionError, {"logit_softcap": 0.0}, "logit_softcap: 0.0"),
         (OptionError, {"num_items": 0}, "num_items: 0 tokens"),
+        (OptionError, {"num_items": torch.ones(1)}, r"num_items: a 0-d tensor .* got \[1\]"),
         (OptionError, {"num_items": 3, "normalize": "weight"}, "num_items: means nothing"),
         (OptionError, {"normalize": "mean"}, "normalize: 'mean' is unknown"),
         (ObjectiveError, {"objective": "percy"}, "no objective 'percy'; objectives: ce, perce"),

@@ -123,8 +123,12 @@ def gradient_rows(
         slope = None
         if head.softcap is not None:
             # The capped logit is log(exponential) + peak. Where the exponential underflowed, the
-            # gradient is 0 for any finite slope: the clamp keeps it finite.
-            tanh = block.log().add_(statistics.peak[rows, None]).div_(head.softcap).clamp_(-1, 1)
+            # gradient is 0 for any finite slope, which the clamp keeps it; but not the target's,
+            # whose capped logit is known from its log-probability.
+            shifted = block.log()
+            own = statistics.logp[rows] + statistics.total[rows].log()
+            shifted.scatter_(1, target[rows, None], own[:, None])
+            tanh = shifted.add_(statistics.peak[rows, None]).div_(head.softcap).clamp_(-1, 1)
             slope = tanh.square_().neg_().add_(1)
         block.mul_(factor[rows])
         block.scatter_add_(1, target[rows, None], -scaled[rows, None])

@@ -83,6 +83,8 @@ def finish(
     elif num_items is None:
         divisor = (labels != IGNORE_INDEX).sum()
     elif isinstance(num_items, Tensor):
+        if num_items.dim() != 0:
+            raise OptionError("num_items", f"a 0-d tensor is needed, got {list(num_items.shape)}")
         divisor = num_items.to(loss_sum.device)
     else:
         if not (math.isfinite(num_items) and num_items > 0):
@@ -175,7 +177,7 @@ def linear_weighted_ce(
         segment: int64 [N], the record of each row, for objectives of record scope.
         num_items: What the loss is divided by: the response tokens of the whole optimizer step.
             Default: the labels of this call that are not -100. A 0-d tensor is used without waiting
-                for the device.
+            for the device.
         normalize: "tokens" divides by ``num_items``, "weight" by this call's sum of weights.
             Default: the objective's own.
         logit_scale: Factor of the logits, before the softcap.

@@ -70,5 +70,6 @@ def weighted_ce(
                 )
             used = used.masked_fill(ignored, 0.0)
             pir = None if without is None else (logp - without).masked_fill(ignored, 0.0)
-        loss_sum = -(used * logp).sum()
+        # where: a weight of 0 must silence a log-probability of -inf, not make it NaN.
+        loss_sum = -torch.where(used == 0, 0.0, used * logp).sum()
         return finish(loss_sum, logp.detach(), pir, used, labels, normalize, num_items)
