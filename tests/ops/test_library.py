@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from perce import objectives
@@ -103,6 +104,22 @@ def test_compiles_as_one_graph(own_objective: str, backend: str, objective: str)
     found = torch.autograd.grad(compiled[0], (inputs["hidden"], inputs["weight"]))
     torch.testing.assert_close(compiled, eager, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_batches_of_any_length_share_one_graph() -> None:
+    def loss(hidden: Tensor, weight: Tensor, labels: Tensor, logp_without: Tensor) -> Tensor:
+        without = linear_logp(hidden, weight, labels) + 0 * logp_without
+        return linear_weighted_ce(hidden * 2, weight, labels, logp_without=without).loss
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(loss, fullgraph=True, backend=counter)
+    inputs = rows()
+    for n in (5, 7, 10, 13):
+        part = {name: t if name == "weight" else t[:n].detach() for name, t in inputs.items()}
+        torch.testing.assert_close(compiled(**part), loss(**part))
+    # The first length by itself, then all others.
+    assert counter.frame_count == 2
 
 
 def test_autocast_does_not_reach_the_logits() -> None:

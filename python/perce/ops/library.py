@@ -93,7 +93,8 @@ def _(
     def new(*shape: int) -> Tensor:
         return hidden.new_empty(shape, dtype=torch.float32)
 
-    n = len(labels)
+    # Not len(): it would turn a dynamic size into a number, and every batch would compile anew.
+    n = labels.shape[0]
     return Outcome(
         loss_sum=new(),
         logp=new(n),
@@ -101,7 +102,7 @@ def _(
         weights=new(n),
         grad_hidden=new(*hidden.shape) if grad_hidden else new(0),
         grad_weight=new(*weight.shape) if grad_weight else new(0),
-        grad_bias=new(len(weight)) if grad_bias else new(0),
+        grad_bias=new(weight.shape[0]) if grad_bias else new(0),
     )
 
 
@@ -157,4 +158,4 @@ def _(
     chunk_rows: int,
     backend: str,
 ) -> Tensor:
-    return hidden.new_empty(len(labels), dtype=torch.float32)
+    return hidden.new_empty(labels.shape[0], dtype=torch.float32)
