@@ -129,9 +129,11 @@ class PairLoader(DataLoader[PairBatch]):
     do not divide by ``world_size``, short ranks end with a *repeat* whose labels are all -100, so
     that all ranks take the same number of steps.
 
-    The price: packing takes milliseconds for 10,000 records and leaves about 1 % of the long stream
-    and 20 % of the short stream's capacity empty (see :attr:`fill`); each token is copied once,
-    from the store's int32 into int64. Collation runs in the calling thread: it is far faster than
+    The price: packing takes milliseconds for 10,000 records and leaves some capacity empty (see
+    :attr:`fill`): of the long stream 6 % at 4,096 tokens, 3 % at 8,192 and 2 % at 16,384 with
+    abstracts as responses, as a bin holds few of such records, and about a fifth of the short
+    stream, its slack of ``short_ratio``. Each token is copied once, from the store's int32 into
+    int64. Collation runs in the calling thread: it is far faster than
     handing a batch over from a worker process.
 
     Args:
