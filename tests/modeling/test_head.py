@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
+from perce._core import TokenStore
 from perce.modeling.attention import use_packed_attention
 from perce.modeling.check import check_model
 from perce.modeling.head import find_head, response_logp, weighted_loss
 from perce.objectives import get_objective
 from perce.ops import weighted_ce
 from perce.pairs import PairBatch, PairLoader
-from tiny import random_store, tiny_model, unpacked_logp
+from tiny import VOCABULARY, random_store, tiny_model, unpacked_logp
 
 FAMILIES = ("llama", "qwen3", "gemma3", "gpt2", "phi", "granite", "cohere")
 RECORDS = [(9, 3, 5), (1, 1, 1), (4, 2, 11), (12, 6, 2), (3, 3, 6)]
@@ -96,15 +98,43 @@ def test_ce_equals_the_models_own_loss() -> None:
         torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)
 
 
-@given(seed=st.integers(0, 99))
-def test_pir_is_exactly_zero_without_a_profile(seed: int) -> None:
-    model = tiny_model("gemma3", seed=seed % 3)
-    use_packed_attention(model)
-    store = random_store([(4, 4, 3)], seed=seed)
-    (batch,) = PairLoader(store, shuffle=False)
-    # The same prefix in both variants, as rendering gives it for an empty profile.
-    logp = [response_logp(model, batch.with_profile, batch.labels) for _ in range(2)]
-    assert torch.equal(*logp)
+def shared_prefixes(lengths: list[tuple[int, int, int]], empty: list[bool]) -> TokenStore:
+    """Records of which those with an empty profile have the same prefix in both variants."""
+    draw = torch.Generator().manual_seed(len(lengths))
+    columns: list[list[list[int]]] = [[], [], []]
+    for (with_profile, without, response), alike in zip(lengths, empty, strict=True):
+        ids = torch.randint(VOCABULARY, (with_profile + response,), generator=draw).tolist()
+        prefix = ids[:with_profile]
+        columns[0].append(prefix)
+        columns[1].append(prefix if alike else prefix[-without:])
+        columns[2].append(ids[with_profile:])
+    arrays: list[np.ndarray] = []
+    for column in columns:
+        arrays.append(np.array([i for ids in column for i in ids], np.int32))
+        arrays.append(np.cumsum([0, *map(len, column)], dtype=np.int64))
+    return TokenStore(*arrays)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("path", ["linear", "plain"])
+def test_pir_is_zero_where_the_profile_is_empty(family: str, path: str) -> None:
+    """Exactly, if all are; to rounding beside records with a profile, whose streams are shifted."""
+    model = tiny_model(family, spread=6.0)
+    check = dataclasses.replace(check_model(model), path=path)
+
+    def pir(empty: list[bool]) -> torch.Tensor:
+        (batch,) = PairLoader(shared_prefixes(RECORDS, empty), shuffle=False)
+        logp = response_logp(model, batch.without_profile, batch.labels, check=check)
+        result = weighted_loss(
+            model, batch.with_profile, batch.labels, logp_without=logp, check=check
+        )
+        assert result.pir is not None
+        return torch.stack([p.abs().max() for p in result.pir.split([r for _, _, r in RECORDS])])
+
+    assert not pir([True] * 5).any()
+    mixed = pir([False, True, False, True, True])
+    assert mixed[[1, 3, 4]].max() < 1e-5
+    assert mixed[[0, 2]].min() > 1e-2
 
 
 @pytest.mark.parametrize("path", ["linear", "plain"])
