@@ -15,7 +15,7 @@ from perce.data.fit import FittedRecord, Fitter
 from perce.data.prompts import PromptTemplate
 from perce.data.retrieval import METHODS, retrieve
 from perce.data.sources.base import Source, check_split
-from perce.data.store import FORMAT_VERSION, META_FILE, StoreWriter, is_prepared_folder
+from perce.data.store import FORMAT_VERSION, META_FILE, StoreWriter, is_prepared_folder, restore
 from perce.errors import OptionError, RecordError, StoreError
 from perce.tokens import PreparedData, read_meta, tokenizer_hash
 
@@ -138,7 +138,7 @@ def prepare(
         RecordError: A bad record, unless ``options.skip_bad``.
         OptionError: An option that cannot work, or an unknown split.
         StoreError: ``out/<split>`` was prepared otherwise (the message names what differs), is
-            half-written, or would be empty.
+            half-written, would be empty, or cannot be written.
     """
     options = options or PrepareOptions()
     check_split(source, split)
@@ -160,6 +160,7 @@ def prepare(
     }
     key = _key(identity)
     folder = Path(out) / split
+    restore(folder)
     if folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite):
         return PreparedData.open(folder)
 
@@ -208,7 +209,9 @@ def prepare(
             "counts": tally.counts() | {f"tokens_{k}": n for k, n in writer.n_tokens.items()},
             "bad_records": [str(error) for error in tally.bad[:_MAX_BAD_LISTED]],
         }
-        writer.finish(meta, replace=options.overwrite)
+        # Another process may have been at the same meanwhile, and quicker.
+        if not (folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite)):
+            writer.finish(meta, replace=options.overwrite)
     return PreparedData.open(folder)
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from perce.data.prompts import PromptTemplate
 from perce.data.record import Message, ProfileItem, Record
-from perce.data.store import DATA_FILES, FORMAT_VERSION, META_FILE, RECORDS_FILE, STREAMS
+from perce.data.store import DATA_FILES, FORMAT_VERSION, META_FILE, RECORDS_FILE, STREAMS, restore
 from perce.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class PreparedData:
                 version.
         """
         folder = Path(path)
+        restore(folder / split)
+        restore(folder)
         if (folder / split).is_dir():
             folder = folder / split
         elif not any((folder / name).exists() for name in (META_FILE, *DATA_FILES)):
@@ -176,10 +178,10 @@ class PreparedData:
 
     def _check(self) -> None:
         """The arrays belong together; costs one pass over the offsets, none over the ids."""
-        expected = self.meta["counts"]["records"]
+        expected = self.meta["counts"].get("records")
         for name in STREAMS:
             offsets, ids = self._offsets[name], self._ids[name]
-            if len(offsets) != expected + 1:
+            if len(offsets) - 1 != expected:
                 raise _corrupt(self.path, f"{name} has {len(offsets) - 1} records, not {expected}")
             if offsets[0] != 0 or offsets[-1] != len(ids) or np.any(np.diff(offsets) < 1):
                 raise _corrupt(self.path, f"the offsets of {name} do not fit its ids")
@@ -218,8 +220,9 @@ class PreparedData:
 
 
 def list_splits(path: str | Path) -> list[str]:
-    """The splits in a prepared folder, by name; empty for a split's own folder."""
-    return sorted(meta.parent.name for meta in Path(path).glob(f"[!.]*/{META_FILE}"))
+    """The splits in a prepared folder, by name, half-written ones too; none in a split's folder."""
+    files = (META_FILE, *DATA_FILES)
+    return sorted({f.parent.name for name in files for f in Path(path).glob(f"[!.]*/{name}")})
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

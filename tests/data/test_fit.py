@@ -112,5 +112,5 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_record() -> None:
     ]
     bad, good = Fitter(template, TOKENIZER, max_length=100).fit(cases)
     assert isinstance(bad, RecordError)
-    assert str(bad) == "record 'bad': field 'messages': the model's chat template refuses them: no"
+    assert str(bad) == "record 'bad': field 'messages': the chat template refuses them: no"
     assert isinstance(good, FittedRecord)

@@ -1,12 +1,17 @@
 import argparse
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perce.cli import inspect, prepare
+from perce.data.sources import KnownTruthSource
 from perce.errors import ModelError, OptionError, RecordError, StoreError
+from perce.prepare import prepare as run_prepare
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,20 @@ def test_prepare_then_inspect(
         perce("inspect", out, "--record", "99")
     with pytest.raises(StoreError, match="no split 'val'; it has gallery"):
         perce("inspect", out, "--split", "val")
+    (out / "gallery" / "meta.json").unlink()
+    with pytest.raises(StoreError, match="gallery is half-written: it has no meta"):
+        perce("inspect", out)
+
+
+def test_inspect_into_a_pipe_that_is_closed_early(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    data = run_prepare(KnownTruthSource(), "gallery", tiny_tokenizer, tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "import sys; from perce.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "inspect", str(data.path)]
+    with os.fdopen(writer, "wb") as stdout:
+        ended = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_own_data_with_its_own_names(
@@ -100,6 +119,7 @@ def test_history_and_dropped_items(
         ("--source known_truth --task topic", "task: belongs to --source longlamp"),
         ("--source known_truth --history_instruction x", "history_instruction: belongs to"),
         ("--source tabular --path . --field author", "field: 'author' is not OURS=THEIRS"),
+        ("--source tabular --path . --field id=a --field id=b", "field: 'id' is given twice"),
         ("--source known_truth --max-length 701", "max_length: 701 is over the model's context"),
         ("--source known_truth --chat_template_kwargs {", "chat_template_kwargs: is not JSON"),
         ("--source known_truth --chat_template_kwargs []", "is not a JSON object"),
@@ -116,3 +136,14 @@ def test_options_that_cannot_work(tmp_path: Path, model: str, words: str, messag
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no tokenizer in this folder"):
         perce("prepare", "--source", "known_truth", "--model", tmp_path, "--out", tmp_path / "out")
+
+
+def test_options_are_checked_before_anything_heavy_is_loaded() -> None:
+    code = (
+        "import sys; from perce.cli import main; "
+        "words = 'prepare --source known_truth --model M --out o --limit 0'; "
+        "print(main(words.split()), 'torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "2 False False\n"
+    assert ended.stderr == "perce prepare: limit: 0 is below 1\n"

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -152,6 +153,67 @@ def test_an_interruption_leaves_what_was_there(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_another_process_may_be_quicker(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    class Slow(KnownTruthSource):
+        """Somebody else prepares the gallery while this one reads."""
+
+        def __init__(self, **options: Any) -> None:
+            self._options = options
+
+        def records(self, split: str = "gallery", *, on_bad: Any = None) -> Iterator[Record]:
+            make(tmp_path, tiny_tokenizer, **self._options)
+            return super().records(split)
+
+    theirs = prepare(Slow(), "gallery", tiny_tokenizer, tmp_path)
+    assert len(theirs) == 25
+    shutil.rmtree(tmp_path / "gallery")
+    with pytest.raises(StoreError, match=r"was prepared with another k \(2, now 4\)"):
+        prepare(Slow(k=2), "gallery", tiny_tokenizer, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+
+
+def test_a_replacement_killed_in_the_middle_is_undone(
+    prepared: PreparedData, tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    out = tmp_path / "out"
+    old = prepared.path.rename(out / ".gallery.0123abcd.old")
+    assert len(PreparedData.open(out / "gallery")) == 25
+    assert [path.name for path in out.iterdir()] == ["gallery"]
+    prepared.path.rename(old)
+    assert len(PreparedData.open(out, split="gallery")) == 25
+    prepared.path.rename(old)
+    counting = Counting()
+    prepare(counting, "gallery", tiny_tokenizer, out)
+    assert counting.reads == 0
+    shutil.copytree(prepared.path, old)  # killed while the old one was being removed
+    prepare(counting, "gallery", tiny_tokenizer, out)
+    assert [path.name for path in out.iterdir()] == ["gallery"]
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(StoreError, match="cannot be written: Not a directory; choose another"):
+            make(out, tiny_tokenizer)
+
+
+@pytest.mark.parametrize("before", [1, 4], ids=["opening", "appending"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    tmp_path: Path, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    append, appends = NpyWriter.append, iter(range(before))
+
+    def append_until_full(self: NpyWriter, values: Any) -> None:
+        if next(appends, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, values)
+
+    monkeypatch.setattr(NpyWriter, "append", append_until_full)
+    with pytest.raises(StoreError, match="gallery cannot be written: No space left on device"):
+        make(tmp_path / "new" / "out", tiny_tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", [*DATA_FILES, "meta.json"])
 def test_a_missing_or_shortened_file_is_refused(prepared: PreparedData, name: str) -> None:
     file = prepared.path / name
@@ -186,6 +248,7 @@ def test_corrupt_arrays_are_refused(prepared: PreparedData, stream: str, change:
         ({"format_version": 0}, "has format version 0"),
         ({"files": None}, "corrupt|half-written"),
         ({"counts": {"records": 3}}, "has 25 records, not 3"),
+        ({"counts": {}}, "has 25 records, not None"),
     ],
 )
 def test_other_meta_is_refused(prepared: PreparedData, change: dict[str, Any], words: str) -> None:
@@ -230,7 +293,7 @@ def test_bad_records_stop_or_are_listed(tmp_path: Path, tiny_tokenizer: Any) -> 
     source = TabularSource(path)
     with pytest.raises(RecordError, match=r"train\.jsonl:2: record '1': field 'response'"):
         prepare(source, "train", tiny_tokenizer, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
     options = PrepareOptions(skip_bad=True, max_length=300)
     data = prepare(source, "train", tiny_tokenizer, tmp_path / "out", options=options)
     assert data.record_ids == ["0", "3"]

@@ -146,10 +146,10 @@ def test_template_arguments_and_date_are_used_and_recorded(tiny_tokenizer: Any) 
     assert quiet.render(user("x")) == plain.render(user("x")) + "<think>\n\n</think>\n\n"
     dated = PromptTemplate.from_tokenizer(
         tiny_tokenizer,
-        chat_template="{{ strftime_now('%Y/%m') }} {{ date_string }}",
+        chat_template="{{ strftime_now('%Y/%m') }} {{ date_string }} {{ messages[0].content }}",
         date="2025-03-01",
     )
-    assert dated.render(user("x")) == "2025/03 01 Mar 2025"
+    assert dated.render(user("x")) == "2025/03 01 Mar 2025 x"
     assert len({plain.hash, quiet.hash, dated.hash}) == 3
 
 
@@ -197,6 +197,18 @@ def test_bad_templates_are_named(tiny_tokenizer: Any) -> None:
         build(tiny_tokenizer, chat_template="{% if %}")
     with pytest.raises(OptionError, match="date: 'today' is no ISO date"):
         build(tiny_tokenizer, date="today")
+    for source in ("{{ 1 / 0 }}", "{{ messages[9].content }}", "{{ raise_exception('no') }}"):
+        with pytest.raises(OptionError, match="chat_template: fails on a question and an answer"):
+            build(tiny_tokenizer, chat_template=source)
+    with pytest.raises(OptionError, match="chat_template: leaves out what the user says"):
+        build(tiny_tokenizer, chat_template="Hello!")
+    fragile = build(
+        tiny_tokenizer,
+        chat_template="{{ messages[0].content }}{{ 1 / messages | length }}"
+        "{{ 1 / (messages | length - 3) }}",
+    )
+    with pytest.raises(RecordError, match="refuses them: division by zero"):
+        fragile.render((*user("x"), Message("assistant", "y"), *user("z")))
     with pytest.raises(OptionError, match="chat_template_kwargs: is not JSON"):
         build(tiny_tokenizer, template_kwargs={"x": object()})
     refusing = build(

@@ -32,7 +32,8 @@ def test_lists_become_tuples() -> None:
     ("changes", "field", "words"),
     [
         ({"id": ""}, "id", "is empty"),
-        ({"user_id": None}, "user_id", "is a null"),
+        ({"user_id": None}, "user_id", "is null"),
+        ({"user_id": {}}, "user_id", "is an object"),
         ({"user_id": 3}, "user_id", "is a number"),
         ({"response": "  \n"}, "response", "is empty"),
         ({"response": "half \ud800"}, "response", "surrogate pair at character 5"),

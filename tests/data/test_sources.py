@@ -89,11 +89,44 @@ def test_fields_can_be_called_otherwise(tmp_path: Path) -> None:
         read(path, fields={"user_id": "writer"})
     with pytest.raises(OptionError, match="field: unknown field 'user'; one of id, user_id"):
         TabularSource(path, fields={"user": "author"})
+    assert len(read(path, fields={"user_id": "author", "profile": "profile"})) == 1
+    for on_bad in (None, lambda _: None):  # a profile is optional, so its name must be checked
+        source = TabularSource(path, fields={"user_id": "author", "profile": "profiel"})
+        with pytest.raises(
+            OptionError, match="field: profile=profiel: no row of split 'train' has"
+        ):
+            list(source.records("train", on_bad=on_bad))
+
+
+def test_files_as_windows_writes_them(tmp_path: Path) -> None:
+    rows = "\r\n\r\n".join(json.dumps({**ROW, "query": query}) for query in ("Q1", "Q2"))
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + rows.encode() + b"\r\n")
+    assert [record.query for record in read(tmp_path / "x.jsonl")] == ["Q1", "Q2"]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(json.dumps(ROW).encode() + b'\n{"user_id": "\xff"}\n')
+    with pytest.raises(RecordError, match=r"x\.jsonl:2: malformed line: byte 14 is no UTF-8"):
+        read(path)
+    path.write_bytes(b"\n \n")
+    with pytest.raises(RecordError, match=r"x\.jsonl: is empty"):
+        read(path)
+    source = TabularSource(path)
+    path.unlink()
+    with pytest.raises(OptionError, match=r"path: .*x\.jsonl cannot be read: No such file"):
+        source.fingerprint("train")
+    packed = bytearray(gzip.compress(json.dumps(ROW).encode()))
+    packed[10:20] = b"\xff" * 10
+    (tmp_path / "x.jsonl.gz").write_bytes(packed)
+    with pytest.raises(RecordError, match=r"x\.jsonl\.gz:1: cannot be read further"):
+        read(tmp_path / "x.jsonl.gz")
 
 
 BAD: list[tuple[Any, str]] = [
-    ("{", "malformed line"),
-    ("[1]", "malformed line: is no JSON object"),
+    ('{"user_id": "a", ', "malformed line: Expecting property name enclosed in double quotes at"),
+    ("[1]", "malformed line: is a list; each line must be one JSON object"),
+    ("9" * 5000, "malformed line: Exceeds the limit"),
     ("[" * 100_000, "malformed line"),
     (without("user_id"), "field 'user_id': is missing"),
     (without("query"), "field 'query': is missing (or prompt, or messages)"),
@@ -109,7 +142,7 @@ BAD: list[tuple[Any, str]] = [
     ({**ROW, "profile": [{"name": "x"}]}, "field 'profile[0]': has neither text nor content"),
     ({**ROW, "profile": [{"text": 3}]}, "field 'profile[0].text': is a number"),
     (without("query", messages="hello"), "field 'messages': is a string"),
-    (without("query", messages=[{"role": "user"}]), "field 'messages[0].content': is a null"),
+    (without("query", messages=[{"role": "user"}]), "field 'messages[0].content': is null"),
     (
         without("query", messages=[{"role": "assistant", "content": "x"}] * 2),
         "field 'messages': ends with role 'assistant'",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
     data = PreparedData.open(args.data, split=split)
     prepared = data.record(args.record)
     view = describe(data, prepared, args.record)
-    print(json.dumps(view, ensure_ascii=False, indent=2) if args.json else _as_text(view))
+    try:
+        print(json.dumps(view, ensure_ascii=False, indent=2) if args.json else _as_text(view))
+        sys.stdout.flush()
+    except BrokenPipeError:  # | head has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

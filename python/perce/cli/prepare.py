@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from perce.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perce.data.prompts import PromptTemplate
     from perce.data.sources import Source
     from perce.prepare import Progress
     from perce.tokens import PreparedData
@@ -133,23 +133,31 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the splits and print what became of the records."""
-    from perce.modeling.loading import load_tokenizer
+    from perce.data.sources.base import check_split
     from perce.prepare import PrepareOptions, prepare
 
     source = build_source(args)
+    for split in args.split or ():
+        check_split(source, split)
     options = PrepareOptions(
         retrieval=args.retrieval,
         k=args.k,
         max_length=args.max_length,
         max_profile_length=args.max_profile_length,
-        context=_context(args.model),
         seed=args.seed,
         limit=args.limit,
         skip_bad=args.skip_bad,
         overwrite=args.overwrite,
     )
+    prompt = _prompt_arguments(args)
+
+    # Seconds go by from here on, so all that can be wrong without it is found out before.
+    from perce.data.prompts import PromptTemplate
+    from perce.modeling.loading import load_tokenizer
+
     tokenizer = load_tokenizer(args.model)
-    template = _template(args, tokenizer, source)
+    options = replace(options, context=_context(args.model))
+    template = PromptTemplate.from_tokenizer(tokenizer, style=source.style, **prompt)
     for split in args.split or source.splits():
         with _progress(split) as progress:
             data = prepare(
@@ -198,17 +206,20 @@ def build_source(args: argparse.Namespace) -> Source:
 
 
 def _fields(pairs: list[str]) -> dict[str, str]:
-    fields = {}
+    fields: dict[str, str] = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
         if not (ours and equals and theirs):
             raise OptionError("field", f"{pair!r} is not OURS=THEIRS, such as user_id=author")
+        if ours in fields:
+            raise OptionError("field", f"{ours!r} is given twice, as {fields[ours]} and {theirs}")
         fields[ours] = theirs
     return fields
 
 
-def _template(args: argparse.Namespace, tokenizer: Any, source: Source) -> PromptTemplate:
-    from perce.data.prompts import DEFAULT_DATE, PromptTemplate
+def _prompt_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of the prompt, as arguments of ``PromptTemplate.from_tokenizer``."""
+    from perce.data.prompts import DEFAULT_DATE
 
     text = None
     if args.chat_template is not None:
@@ -222,13 +233,11 @@ def _template(args: argparse.Namespace, tokenizer: Any, source: Source) -> Promp
         raise OptionError("chat_template_kwargs", f"is not JSON: {error}") from None
     if not isinstance(kwargs, dict):
         raise OptionError("chat_template_kwargs", "is not a JSON object")
-    return PromptTemplate.from_tokenizer(
-        tokenizer,
-        chat_template=text,
-        template_kwargs=kwargs,
-        date=args.date or DEFAULT_DATE,
-        style=source.style,
-    )
+    return {
+        "chat_template": text,
+        "template_kwargs": kwargs,
+        "date": args.date or DEFAULT_DATE,
+    }
 
 
 def _context(model: str) -> int | None:

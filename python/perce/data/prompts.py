@@ -121,8 +121,8 @@ class PromptTemplate:
             style: The words around the profile's items.
 
         Raises:
-            OptionError: The template does not parse, the date is no ISO date, or the arguments are
-                not JSON.
+            OptionError: The template does not parse, fails, or leaves out what the user says; the
+                date is no ISO date, or the arguments are not JSON.
             ModelError: Nothing says which token ends a response.
         """
         source = chat_template if chat_template is not None else _chat_template_of(tokenizer)
@@ -237,15 +237,25 @@ class PromptTemplate:
             return self._render(
                 messages=turns, add_generation_prompt=add_generation_prompt, **arguments
             )
-        except jinja2.TemplateError as error:
+        except Exception as error:  # noqa: BLE001 - a template is a program: it may fail anyhow
             raise RecordError(
-                f"the model's chat template refuses them: {error}", field="messages"
+                f"the chat template refuses them: {error}", field="messages"
             ) from None
 
     def _find_end(self, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
         """Render an answer and read what follows it; the end-of-sequence token if nothing does."""
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _SENTINEL}]
-        _, found, tail = self._apply(turns, add_generation_prompt=False).rpartition(_SENTINEL)
+        question = {"role": "user", "content": "?"}
+        answer = {"role": "assistant", "content": _SENTINEL}
+        try:
+            asked = self._apply([{**question, "content": _SENTINEL}], add_generation_prompt=True)
+            answered = self._apply([question, answer], add_generation_prompt=False)
+        except RecordError as error:
+            raise OptionError(
+                "chat_template", f"fails on a question and an answer: {error.message}"
+            ) from None
+        if _SENTINEL not in asked:
+            raise OptionError("chat_template", "leaves out what the user says")
+        _, found, tail = answered.rpartition(_SENTINEL)
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         if found:
             ids = tokenizer(tail, add_special_tokens=False)["input_ids"]

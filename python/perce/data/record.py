@@ -94,7 +94,7 @@ class Record:
     def _check_profile(self) -> None:
         for index, item in enumerate(self.profile):
             if not isinstance(item, ProfileItem):
-                raise self._error(f"profile[{index}]", f"is a {kind_of(item)}, not a ProfileItem")
+                raise self._error(f"profile[{index}]", f"is {kind_of(item)}, not a ProfileItem")
             self._check_text(f"profile[{index}].text", item.text, required=True)
             for name in ("title", "content", "date", "search_text"):
                 self._check_text(f"profile[{index}].{name}", getattr(item, name), required=False)
@@ -105,7 +105,7 @@ class Record:
         last = len(self.messages) - 1
         for index, message in enumerate(self.messages):
             if not isinstance(message, Message):
-                raise self._error(f"messages[{index}]", f"is a {kind_of(message)}, not a Message")
+                raise self._error(f"messages[{index}]", f"is {kind_of(message)}, not a Message")
             if message.role not in ROLES:
                 raise self._error(
                     f"messages[{index}].role", f"is {message.role!r}, not one of {', '.join(ROLES)}"
@@ -119,7 +119,7 @@ class Record:
 
     def _check_text(self, field: str, value: object, *, required: bool) -> None:
         if not isinstance(value, str):
-            raise self._error(field, f"is a {kind_of(value)}, not a string")
+            raise self._error(field, f"is {kind_of(value)}, not a string")
         if required and not value.strip():
             raise self._error(field, "is empty")
         try:
@@ -140,14 +140,14 @@ def kind_of(value: object) -> str:
         case None:
             return "null"
         case bool():
-            return "true/false value"
+            return "a true/false value"
         case int() | float():
-            return "number"
+            return "a number"
         case list() | tuple():
-            return "list"
+            return "a list"
         case dict():
-            return "object"
+            return "an object"
         case str():
-            return "string"
+            return "a string"
         case _:
-            return type(value).__name__
+            return f"of type {type(value).__name__}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -90,38 +92,51 @@ class StoreWriter:
     Leaving the block without :meth:`finish`, by an error or Ctrl-C, leaves nothing behind.
 
     Args:
-        target: Where the folder is to appear; its parent is made if need be.
+        target: Where the folder is to appear; its parents are made if need be.
+
+    Raises:
+        StoreError: It cannot be written: no permission, no space, a file in the way.
     """
 
     def __init__(self, target: Path) -> None:
         self._target = target
         self._folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+        self._new_parents: list[Path] = []
+        self._ids: dict[str, NpyWriter] = {}
+        self._offsets: dict[str, NpyWriter] = {}
+        self._records: pq.ParquetWriter | None = None
         self.n_tokens = dict.fromkeys(STREAMS, 0)
         self.n_records = 0
 
     def __enter__(self) -> StoreWriter:
-        self._folder.mkdir(parents=True)
-        self._ids = {name: NpyWriter(self._folder / f"{name}.npy", np.int32) for name in STREAMS}
-        self._offsets = {
-            name: NpyWriter(self._folder / f"{name}_offsets.npy", np.int64) for name in STREAMS
-        }
-        for writer in self._offsets.values():
-            writer.append([0])
-        self._records = pq.ParquetWriter(self._folder / RECORDS_FILE, RECORDS_SCHEMA)
+        try:
+            with self._writing():
+                self._new_parents = [p for p in self._target.parents if not p.exists()]
+                self._folder.mkdir(parents=True)
+                for name in STREAMS:
+                    self._ids[name] = self._new_array(name, np.int32)
+                    self._offsets[name] = self._new_array(f"{name}_offsets", np.int64)
+                    self._offsets[name].append([0])
+                self._records = pq.ParquetWriter(self._folder / RECORDS_FILE, RECORDS_SCHEMA)
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def append(self, records: Sequence[FittedRecord], not_retrieved: Sequence[int]) -> None:
         """Write some records, and how many items of each retrieval left out."""
         if not records:
             return
-        for name in STREAMS:
-            ids = [getattr(record, name) for record in records]
-            ends = self.n_tokens[name] + np.cumsum([len(row) for row in ids], dtype=np.int64)
-            self._ids[name].append(np.concatenate([np.asarray(row, np.int32) for row in ids]))
-            self._offsets[name].append(ends)
-            self.n_tokens[name] = int(ends[-1])
+        assert self._records is not None, "append belongs inside the block"
         rows = [_row(*pair) for pair in zip(records, not_retrieved, strict=True)]
-        self._records.write_table(pa.Table.from_pylist(rows, RECORDS_SCHEMA))
+        with self._writing():
+            for name in STREAMS:
+                ids = [getattr(record, name) for record in records]
+                ends = self.n_tokens[name] + np.cumsum([len(row) for row in ids], dtype=np.int64)
+                self._ids[name].append(np.concatenate([np.asarray(row, np.int32) for row in ids]))
+                self._offsets[name].append(ends)
+                self.n_tokens[name] = int(ends[-1])
+            self._records.write_table(pa.Table.from_pylist(rows, RECORDS_SCHEMA))
         self.n_records += len(records)
 
     def finish(self, meta: dict[str, Any], *, replace: bool = False) -> None:
@@ -134,6 +149,11 @@ class StoreWriter:
         Raises:
             StoreError: There is a folder in that place and it is not to be replaced.
         """
+        with self._writing():
+            self._finish(meta, replace=replace)
+        self._new_parents = []
+
+    def _finish(self, meta: dict[str, Any], *, replace: bool) -> None:
         self._close(complete=True)
         with (self._folder / RECORDS_FILE).open("rb") as stream:
             _sync(stream)
@@ -145,7 +165,10 @@ class StoreWriter:
         old = self._folder.with_suffix(".old")
         if self._target.exists():
             if not replace:
-                raise StoreError(f"{self._target} appeared while it was being prepared")
+                raise StoreError(
+                    f"{self._target} appeared while it was being prepared: look at it, or pass "
+                    "--overwrite"
+                )
             self._target.replace(old)
         self._folder.replace(self._target)
         _sync_folder(self._target.parent)
@@ -157,13 +180,48 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close(complete=False)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove()
+
+    def _new_array(self, name: str, dtype: type[np.generic]) -> NpyWriter:
+        return NpyWriter(self._folder / f"{name}.npy", dtype)
 
     def _close(self, *, complete: bool) -> None:
         for writer in (*self._ids.values(), *self._offsets.values()):
             writer.close(complete=complete)
-        self._records.close()
+        if self._records is not None:
+            self._records.close()
+
+    def _remove(self) -> None:
+        """Take away what is left: nothing after :meth:`finish`, all that was made before it."""
+        with suppress(OSError):  # closing writes what is buffered, and the disk may be full
+            self._close(complete=False)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        for parent in self._new_parents:
+            with suppress(OSError):  # others may have put something there
+                parent.rmdir()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{self._target} cannot be written: {error.strerror or error}; "
+                "choose another --out, or make room for it"
+            ) from None
+
+
+def restore(target: Path) -> None:
+    """Finish what a replacement killed between its two renames left: the old folder comes back.
+
+    Does nothing where ``target`` is there, or where it cannot be written.
+    """
+    olds = sorted(target.parent.glob(f".{glob.escape(target.name)}.*.old"))
+    with suppress(OSError):
+        if olds and not target.exists():
+            olds.pop().replace(target)
+        for old in olds:
+            shutil.rmtree(old)
 
 
 def is_prepared_folder(folder: Path) -> bool:

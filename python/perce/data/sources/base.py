@@ -6,12 +6,13 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from perce.data.prompts import ProfileStyle
-from perce.data.record import Record
+from perce.data.record import Record, kind_of
 from perce.errors import OptionError, RecordError
 
 OnBad = Callable[[RecordError], None]
@@ -105,11 +106,18 @@ def find_split_files(path: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def fingerprint_files(files: Iterable[Path]) -> str:
-    """SHA-256 over the bytes of some files."""
+    """SHA-256 over the bytes of some files.
+
+    Raises:
+        OptionError: One cannot be read.
+    """
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise OptionError("path", f"{file} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
 
 
@@ -121,13 +129,16 @@ def read_rows(files: Iterable[Path]) -> Iterator[Row]:
     """The rows of JSONL and Parquet files, in order. Blank lines of JSONL are passed over.
 
     Raises:
-        RecordError: A file is broken: what follows in it cannot be read.
+        RecordError: A file is broken: what follows in it cannot be read. Or all are empty.
     """
+    files = list(files)
+    empty = True
     for file in files:
-        if file.suffix == ".parquet":
-            yield from _read_parquet(file)
-        else:
-            yield from _read_jsonl(file)
+        for row in _read_parquet(file) if file.suffix == ".parquet" else _read_jsonl(file):
+            empty = False
+            yield row
+    if empty:
+        raise RecordError("is empty", source=", ".join(file.name for file in files))
 
 
 def _read_jsonl(file: Path) -> Iterator[Row]:
@@ -137,7 +148,7 @@ def _read_jsonl(file: Path) -> Iterator[Row]:
             line += 1
             try:
                 raw = stream.readline()
-            except (OSError, EOFError) as error:  # a truncated or corrupt gzip stream
+            except (OSError, EOFError, zlib.error) as error:  # a truncated or corrupt gzip stream
                 raise RecordError(
                     f"cannot be read further: {error}", source=file.name, line=line
                 ) from None
@@ -150,12 +161,18 @@ def _read_jsonl(file: Path) -> Iterator[Row]:
 
 def _parse(raw: bytes) -> Mapping[str, Any] | RecordError:
     try:
-        fields = json.loads(raw)
-    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
-        return RecordError(f"malformed line: {error}")
-    if not isinstance(fields, dict):
-        return RecordError("malformed line: is no JSON object")
-    return fields
+        fields = json.loads(raw.strip())
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at character {error.colno}"
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} is no UTF-8"
+    except (ValueError, RecursionError) as error:  # a number too long, lists too deep
+        reason = str(error)
+    else:
+        if isinstance(fields, dict):
+            return fields
+        reason = f"is {kind_of(fields)}"
+    return RecordError(f"malformed line: {reason}; each line must be one JSON object")
 
 
 def _read_parquet(file: Path) -> Iterator[Row]:

@@ -189,7 +189,7 @@ class LongLaMPSource:
         request = _text(row, "input", required=True)
         profile = row.get("profile")
         if not isinstance(profile, list):
-            raise RecordError(f"is a {kind_of(profile)}, not a list of objects", field="profile")
+            raise RecordError(f"is {kind_of(profile)}, not a list of objects", field="profile")
         return Record(
             id=str(index),
             user_id=_text(row, self._task.user_field, required=True),
@@ -203,7 +203,7 @@ class LongLaMPSource:
         task = self._task
         where = f"profile[{place}]"
         if not isinstance(item, Mapping):
-            raise RecordError(f"is a {kind_of(item)}, not an object", field=where)
+            raise RecordError(f"is {kind_of(item)}, not an object", field=where)
         if task.content not in item:
             raise RecordError(
                 "is missing: is this another task's file?", field=f"{where}.{task.content}"
@@ -229,7 +229,7 @@ def _text(row: Mapping[str, Any], name: str, *, required: bool = False, where: s
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise RecordError(f"is a {kind_of(value)}, not a string", field=where + name)
+    raise RecordError(f"is {kind_of(value)}, not a string", field=where + name)
 
 
 def _load_hub(config: str) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ class TabularSource:
         else:
             raise OptionError(
                 "data",
-                f"is a {kind_of(data)}, neither a path, a datasets.Dataset nor a DatasetDict",
+                f"is {kind_of(data)}, neither a path, a datasets.Dataset nor a DatasetDict",
             )
 
     def splits(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class TabularSource:
         """The records of a split; see :meth:`perce.data.sources.base.Source.records`."""
         check_split(self, split)
         rows = read_rows(self._files[split]) if split in self._files else self._dataset_rows(split)
-        return build_records(rows, self._build, on_bad=on_bad)
+        return build_records(self._check_mapping(rows, split), self._build, on_bad=on_bad)
 
     def fingerprint(self, split: str) -> str:
         """Over the files' bytes, or the data set's own fingerprint; and the field mapping."""
@@ -94,6 +94,20 @@ class TabularSource:
         else:
             content = str(self._datasets[split]._fingerprint)
         return f"tabular({content}, {sorted(self._fields.items())})"
+
+    def _check_mapping(self, rows: Iterator[Row], split: str) -> Iterator[Row]:
+        """Pass rows on; at their end, refuse a mapping to a name that none of them has.
+
+        Without this, a misspelt name of an optional field, the profile above all, would go unseen.
+        """
+        unseen = {theirs: ours for ours, theirs in self._fields.items()}
+        for row in rows:
+            if unseen and isinstance(row[2], Mapping):
+                for name in unseen.keys() & row[2].keys():
+                    del unseen[name]
+            yield row
+        for theirs, ours in unseen.items():
+            raise OptionError("field", f"{ours}={theirs}: no row of split {split!r} has {theirs!r}")
 
     def _dataset_rows(self, split: str) -> Iterator[Row]:
         for row, fields in enumerate(self._datasets[split], start=1):
@@ -136,7 +150,7 @@ def _name(field: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise RecordError(f"is a {kind_of(value)}, not a string", field=field)
+        raise RecordError(f"is {kind_of(value)}, not a string", field=field)
     return value
 
 
@@ -152,7 +166,7 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[Message, ...], str | None]:
     if isinstance(value, str) and field != "messages":
         return (Message("user", value),), None
     if field == "query":
-        raise RecordError(f"is a {kind_of(value)}, not a string", field=field)
+        raise RecordError(f"is {kind_of(value)}, not a string", field=field)
     messages = _turns(field, value)
     if messages and messages[-1].role == "assistant" and field == "messages":
         return messages[:-1], messages[-1].content
@@ -161,16 +175,16 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[Message, ...], str | None]:
 
 def _turns(field: str, value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list):
-        raise RecordError(f"is a {kind_of(value)}, not a list of messages", field=field)
+        raise RecordError(f"is {kind_of(value)}, not a list of messages", field=field)
     turns = []
     for index, turn in enumerate(value):
         place = f"{field}[{index}]"
         if not isinstance(turn, Mapping):
-            raise RecordError(f"is a {kind_of(turn)}, not an object", field=place)
+            raise RecordError(f"is {kind_of(turn)}, not an object", field=place)
         for part in ("role", "content"):
             if not isinstance(turn.get(part), str):
                 raise RecordError(
-                    f"is a {kind_of(turn.get(part))}, not a string", field=f"{place}.{part}"
+                    f"is {kind_of(turn.get(part))}, not a string", field=f"{place}.{part}"
                 )
         turns.append(Message(turn["role"], turn["content"]))
     return tuple(turns)
@@ -192,7 +206,7 @@ def _profile(value: Any) -> tuple[ProfileItem, ...]:
         return (ProfileItem(value),)
     if not isinstance(value, list):
         raise RecordError(
-            f"is a {kind_of(value)}, not a string, a list of strings or a list of objects",
+            f"is {kind_of(value)}, not a string, a list of strings or a list of objects",
             field="profile",
         )
     return tuple(_item(f"profile[{index}]", item) for index, item in enumerate(value))
@@ -202,14 +216,14 @@ def _item(place: str, value: Any) -> ProfileItem:
     if isinstance(value, str):
         return ProfileItem(value)
     if not isinstance(value, Mapping):
-        raise RecordError(f"is a {kind_of(value)}, neither a string nor an object", field=place)
+        raise RecordError(f"is {kind_of(value)}, neither a string nor an object", field=place)
     parts: dict[str, str] = {}
     for part in ("text", "title", "content", "date"):
         text = value.get(part)
         if text is None:
             continue
         if not isinstance(text, str):
-            raise RecordError(f"is a {kind_of(text)}, not a string", field=f"{place}.{part}")
+            raise RecordError(f"is {kind_of(text)}, not a string", field=f"{place}.{part}")
         parts[part] = text
     if "text" not in parts:
         if not parts.get("content"):
