@@ -17,7 +17,7 @@ from perce.data.retrieval import METHODS, retrieve
 from perce.data.sources.base import Source, check_split
 from perce.data.store import FORMAT_VERSION, META_FILE, StoreWriter, is_prepared_folder, restore
 from perce.errors import OptionError, RecordError, StoreError
-from perce.tokens import PreparedData, read_meta, tokenizer_hash
+from perce.tokens import PreparedData, read_meta, reading, tokenizer_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,6 +31,7 @@ often that would have given other ids."""
 
 _CHUNK = 256
 _MAX_BAD_LISTED = 1000
+_NONE = "it is empty, or --history found no profile item with a title and a content"
 _NO_LIMIT = 10**9  # tokenizers without a known context say 1e30
 
 
@@ -160,9 +161,10 @@ def prepare(
     }
     key = _key(identity)
     folder = Path(out) / split
-    restore(folder)
-    if folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite):
-        return PreparedData.open(folder)
+    with reading(folder):
+        restore(folder)
+        if folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite):
+            return PreparedData.open(folder)
 
     fitter = Fitter(
         template, tokenizer, max_length=max_length, max_profile_length=options.max_profile_length
@@ -199,8 +201,8 @@ def prepare(
                 progress(writer.n_records + len(tally.bad))
         if writer.n_records == 0:
             raise StoreError(
-                f"{source.name} split {split!r} has no usable record"
-                + (f": all {len(tally.bad)} are bad, first {tally.bad[0]}" if tally.bad else "")
+                f"{source.name} split {split!r} has no usable record: "
+                + (f"all {len(tally.bad)} are bad, first {tally.bad[0]}" if tally.bad else _NONE)
             )
         meta = {
             "key": key,

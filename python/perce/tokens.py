@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from perce.data.store import DATA_FILES, FORMAT_VERSION, META_FILE, RECORDS_FILE
 from perce.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedTokenizerFast
 
     from perce._core import TokenStore
@@ -90,13 +93,14 @@ class PreparedData:
                 version.
         """
         folder = Path(path)
-        restore(folder / split)
-        restore(folder)
-        if (folder / split).is_dir():
-            folder = folder / split
-        elif not any((folder / name).exists() for name in (META_FILE, *DATA_FILES)):
-            raise StoreError(_nothing_here(folder, split))
-        return cls(folder, read_meta(folder))
+        with reading(folder):
+            restore(folder / split)
+            restore(folder)
+            if (folder / split).is_dir():
+                folder = folder / split
+            elif not any((folder / name).exists() for name in (META_FILE, *DATA_FILES)):
+                raise StoreError(_nothing_here(folder, split))
+            return cls(folder, read_meta(folder))
 
     def __len__(self) -> int:
         return len(self._offsets["response"]) - 1
@@ -222,7 +226,17 @@ class PreparedData:
 def list_splits(path: str | Path) -> list[str]:
     """The splits in a prepared folder, by name, half-written ones too; none in a split's folder."""
     files = (META_FILE, *DATA_FILES)
-    return sorted({f.parent.name for name in files for f in Path(path).glob(f"[!.]*/{name}")})
+    with reading(path):
+        return sorted({f.parent.name for name in files for f in Path(path).glob(f"[!.]*/{name}")})
+
+
+@contextmanager
+def reading(folder: str | Path) -> Iterator[None]:
+    """Turn what the system says against looking into a folder into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror or error}") from None
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -110,6 +110,24 @@ def test_history_and_dropped_items(
     assert "1 kept, 1 cut" in printed or "0 kept, 1 cut, 1 dropped" in printed
 
 
+def test_a_history_of_nothing(tmp_path: Path, model: str) -> None:
+    path = rows(tmp_path / "train.jsonl", {})
+    with pytest.raises(StoreError, match=r"no usable record: .* no profile item with a title"):
+        perce(
+            "prepare",
+            "--source",
+            "tabular",
+            "--path",
+            path,
+            "--history",
+            "--model",
+            model,
+            "--out",
+            tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

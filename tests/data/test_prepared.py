@@ -192,6 +192,8 @@ def test_a_replacement_killed_in_the_middle_is_undone(
 
 def test_a_file_in_the_way_of_the_folder(tmp_path: Path, tiny_tokenizer: Any) -> None:
     (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="xx/gallery cannot be read: File name too long"):
+        make(tmp_path / ("x" * 300), tiny_tokenizer)
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(StoreError, match="cannot be written: Not a directory; choose another"):
             make(out, tiny_tokenizer)
@@ -264,6 +266,8 @@ def test_opening_what_is_not_there(prepared: PreparedData, tmp_path: Path) -> No
     assert list_splits(tmp_path / "out") == ["gallery"]
     with pytest.raises(StoreError, match=r"holds no prepared data: make it with perce prepare"):
         PreparedData.open(tmp_path / "nothing")
+    with pytest.raises(StoreError, match="xx cannot be read: File name too long"):
+        PreparedData.open("x" * 300)
     with pytest.raises(OptionError, match=r"record: 25 is not in 0\.\.24"):
         prepared.record(25)
 
