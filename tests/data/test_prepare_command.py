@@ -94,6 +94,13 @@ def test_own_data_with_its_own_names(
     printed = capsys.readouterr().out
     assert "train: 1 records of 1 users" in printed
     assert "1 skipped:\n    train.jsonl:2: " in printed
+    bad: list[dict[str, Any]] = [{"author": "bo"}] + [{"response": ""}] * 1002
+    rows(path, *bad)
+    assert perce(*command, "--skip-bad", "--overwrite") == 0
+    printed = capsys.readouterr().out
+    assert "1002 skipped:\n    train.jsonl:2: " in printed
+    assert "train.jsonl:1001: " in printed
+    assert printed.endswith("\n    and 2 more\n")
 
 
 def test_history_and_dropped_items(

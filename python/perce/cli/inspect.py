@@ -29,6 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="show what the model sees of a record",
         description=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     parser.add_argument("data", type=Path, help="prepared folder, or one of its splits")
@@ -91,7 +92,7 @@ def _as_text(view: dict[str, Any]) -> str:
     for name, title in (
         ("prefix_with", "prompt with the profile"),
         ("prefix_without", "prompt without the profile"),
-        ("response", "response, the same after both"),
+        ("response", "response and the end of its turn, the same after both"),
     ):
         part = view[name]
         parts.append(f"--- {title}: {len(part['ids'])} tokens ---\n{part['text']}")

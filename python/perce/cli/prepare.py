@@ -47,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
         help="tokenise a data set once",
         description=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     add_option(parser, "--source", required=True, choices=SOURCES, help="where records come from")
@@ -244,12 +245,14 @@ def _context(model: str) -> int | None:
     """How many tokens the model takes, if its configuration says so."""
     from transformers import AutoConfig
 
-    try:
-        config = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError, KeyError):
-        return None  # a tokenizer alone is enough to prepare
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return context if isinstance(context, int) else None
+    for local in (True, False):  # the hub is asked only for what the cache lacks
+        try:
+            config = AutoConfig.from_pretrained(model, local_files_only=local)
+        except (OSError, ValueError, KeyError):
+            continue
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        return context if isinstance(context, int) else None
+    return None  # a tokenizer alone is enough to prepare
 
 
 @contextmanager
@@ -286,5 +289,8 @@ def _print_counts(split: str, data: PreparedData) -> None:
     )
     if counts["bad_records"]:
         print(f"  bad records    {counts['bad_records']} skipped:")
-        for message in data.meta["bad_records"]:
+        listed = data.meta["bad_records"]
+        for message in listed:
             print(f"    {message}")
+        if counts["bad_records"] > len(listed):
+            print(f"    and {counts['bad_records'] - len(listed)} more")
