@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from perce.errors import ModelError, OptionError
 from perce.modeling.attention import packed_attention
-from perce.modeling.check import check_model
+from perce.modeling.check import check_model, check_stream
 from perce.modeling.head import ModelCheck, response_logp
-from perce.modeling.loading import check_vocabulary
 from perce.modeling.modes import evaluation_mode
 from perce.pairs import PairBatch, PairLoader
 from perce.tokens import PreparedData
@@ -88,7 +87,7 @@ def score_batches(
         if check is None:
             check = check_model(model)
         for batch in batches:
-            check_vocabulary(model, batch.with_profile)
+            check_stream(model, batch.with_profile)
             on_device = batch.to(device)
             labels = on_device.labels
             # Entered anew for each batch: the caller's code between two batches sees the model as

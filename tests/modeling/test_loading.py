@@ -7,9 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from perce.errors import ModelError
-from perce.modeling.loading import check_vocabulary, load_adapter, load_model, load_tokenizer
-from perce.pairs import PairLoader
-from tiny import random_store, tiny_model, tiny_tokenizer
+from perce.modeling.loading import load_adapter, load_model, load_tokenizer
+from tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -99,12 +98,3 @@ def test_an_adapter_of_another_model(tmp_path) -> None:
     with pytest.raises(ModelError) as error:
         load_adapter(tiny_model(), tmp_path)
     assert "does not fit" in one_line(error)
-
-
-def test_a_vocabulary_smaller_than_the_data() -> None:
-    (batch,) = PairLoader(random_store([(3, 2, 200)]))
-    model = tiny_model()
-    check_vocabulary(model, batch.with_profile)
-    model.resize_token_embeddings(100, mean_resizing=False)
-    with pytest.raises(ModelError, match="ends at 99"):
-        check_vocabulary(model, batch.with_profile)

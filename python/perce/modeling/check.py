@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,49 @@ def check_model(model: nn.Module) -> ModelCheck:
                 check = ModelCheck("plain", attention, reason)
     logger.log(logging.INFO if check.path == "linear" else logging.WARNING, "%s", check)
     return check
+
+
+def check_stream(model: nn.Module, stream: PackedStream) -> None:
+    """Refuse a row that the model would misread, which on a GPU could end the process.
+
+    Args:
+        model: a transformers model, wrapped or not.
+        stream: the row, on the CPU.
+
+    Raises:
+        ModelError: a token id without an embedding, as the data was prepared for another model; or
+            a segment so long that the model changes its rotary embedding, and for the whole row.
+    """
+    base = base_model(model)
+    vocabulary = int(base.get_input_embeddings().weight.shape[0])
+    highest = int(stream.input_ids.max())
+    if highest >= vocabulary:
+        raise ModelError(
+            f"the data has token id {highest}, the model's vocabulary ends at {vocabulary - 1}: "
+            "prepare the data with this model's tokenizer"
+        )
+    longest = _longest_of_one_rope(base.config.get_text_config())
+    if longest is not None and stream.max_seqlen > longest:
+        raise ModelError(
+            f"a record has {stream.max_seqlen} tokens: past {longest}, {type(base).__name__} "
+            "changes its rotary embedding for every record of the row: prepare the data with "
+            f"max_length {longest}"
+        )
+
+
+def _longest_of_one_rope(config: Any) -> int | None:
+    """Tokens up to which the rotary embedding does not depend on the longest segment of a row."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    # Families with several kinds of layers have one dictionary a kind.
+    kinds = [kind for kind in rope.values() if isinstance(kind, dict)] or [rope]
+    limits = []
+    for kind in kinds:
+        name = str(kind.get("rope_type"))
+        if name == "longrope":
+            limits.append(int(kind["original_max_position_embeddings"]))
+        elif "dynamic" in name:
+            limits.append(int(config.max_position_embeddings))
+    return min(limits, default=None)
 
 
 def _trial(model: nn.Module) -> tuple[PackedStream, Tensor]:

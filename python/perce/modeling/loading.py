@@ -15,8 +15,6 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perce.errors import ModelError
-from perce.modeling.unwrap import base_model
-from perce.pairs import PackedStream
 
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 """What transformers and PEFT raise for folders, names and weights that do not fit; all else is a
@@ -88,25 +86,6 @@ def load_adapter(model: nn.Module, path: str | Path) -> Any:
         raise ModelError(
             f"{path}: the adapter does not fit this model: {_first_line(error)}"
         ) from error
-
-
-def check_vocabulary(model: nn.Module, stream: PackedStream) -> None:
-    """Refuse token ids that the model has no embedding for, which on a GPU would end the process.
-
-    Args:
-        model: a transformers model, wrapped or not.
-        stream: token ids, on the CPU.
-
-    Raises:
-        ModelError: the model's vocabulary is smaller: the data was prepared for another model.
-    """
-    rows = int(base_model(model).get_input_embeddings().weight.shape[0])
-    highest = int(stream.input_ids.max())
-    if highest >= rows:
-        raise ModelError(
-            f"the data has token id {highest}, the model's vocabulary ends at {rows - 1}: "
-            "prepare the data with this model's tokenizer"
-        )
 
 
 def _load(loader: Any, path_or_id: str | Path, what: str, proof: str, **settings: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from perce.modeling.check import check_stream
 from perce.modeling.head import ModelCheck, response_logp
 from perce.pairs import PairBatch
 
@@ -44,9 +45,13 @@ def personal_tokens(
 
     Returns:
         bool [n_tokens] on the CPU, False for what was not in ``batches``.
+
+    Raises:
+        ModelError: the model cannot take the data (:func:`perce.modeling.check.check_stream`).
     """
     personal = torch.zeros(n_tokens, dtype=torch.bool)
     for batch in batches:
+        check_stream(model, batch.with_profile)
         here = batch.to(device)
         logp_with = response_logp(model, here.with_profile, here.labels, check=check)
         logp_without = response_logp(model, here.without_profile, here.labels, check=check)

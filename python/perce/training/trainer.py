@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from perce.errors import OptionError, TrainingError
-from perce.modeling.check import check_model
+from perce.modeling.check import check_model, check_stream
 from perce.modeling.head import response_logp, weighted_loss
-from perce.modeling.loading import check_vocabulary
 from perce.modeling.modes import evaluation_mode
 from perce.modeling.unwrap import base_model, is_peft
 from perce.objectives import Objective, get_objective
@@ -50,10 +49,11 @@ _NAMED = 5
 
 @dataclass(slots=True)
 class _Step:
-    """The optimizer step under way: its size, and what its micro-batches gave so far."""
+    """The optimizer step under way: its tokens, and what its micro-batches gave so far."""
 
     n: Tensor
-    size: int
+    counts: list[int] = field(default_factory=list)
+    counting: int = 1
     losses: list[Tensor] = field(default_factory=list)
     sum_weights: list[Tensor] = field(default_factory=list)
     records: list[Tensor] = field(default_factory=list)
@@ -117,7 +117,7 @@ class PerCETrainer(EvaluatingTrainer):
         self._check_reference()
         self.model_check = check_model(self.model)
         self._interval = IntervalMetrics()
-        self._step = _Step(n=torch.ones(()), size=0)
+        self._step = _Step(n=torch.ones(()))
         self._loader: PairLoader | None = None
         self._exams: dict[str, Tensor] = {}
         self._interrupt = InterruptCallback(self._anywhere)
@@ -156,9 +156,13 @@ class PerCETrainer(EvaluatingTrainer):
         batches = list(islice(epoch_iterator, num_batches))
         self._interval.wait(time.perf_counter() - started)
         for batch in batches:
-            check_vocabulary(self.model, batch.with_profile)
-        n = self._sum(torch.tensor(sum(batch.num_items for batch in batches), device=device))
-        self._step = _Step(n=n, size=len(batches))
+            check_stream(self.model, batch.with_profile)
+        counts = [batch.num_items for batch in batches]
+        n = self._sum(torch.tensor(sum(counts), device=device))
+        self._step = _Step(n=n, counts=counts)
+        if self._router_weight:
+            mine = torch.tensor(sum(count > 0 for count in counts), device=device)
+            self._step.counting = int(self._sum(mine))
         return batches, n
 
     def _prepare_inputs(self, inputs: PairBatch) -> PairBatch:
@@ -206,7 +210,7 @@ class PerCETrainer(EvaluatingTrainer):
             num_items=num_items_in_batch,
             # By the weights' sum only once it is known, after the step's last micro-batch.
             normalize="tokens",
-            router_weight=self._router_weight / (max(self._step.size, 1) * self.args.world_size),
+            router_weight=self._router_share(),
             check=self.model_check,
             **self._signals(model, inputs),
         )
@@ -223,7 +227,7 @@ class PerCETrainer(EvaluatingTrainer):
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         step = self._step
         step.losses.append(loss)
-        if len(step.losses) < step.size:
+        if len(step.losses) < len(step.counts):
             return loss
         self._stop_if_not_finite()
         if self.normalize != "weight":
@@ -254,6 +258,12 @@ class PerCETrainer(EvaluatingTrainer):
                         model, batch.with_profile, batch.labels, check=self.model_check
                     )
         return signals
+
+    def _router_share(self) -> float:
+        """Factor on this micro-batch's router loss: the step's is the mean, repeats left out."""
+        step = self._step
+        repeat = bool(step.counts) and step.counts[len(step.losses)] == 0
+        return 0.0 if repeat else self._router_weight / step.counting
 
     def _current_objective(self) -> Objective:
         warm = self.state.global_step < self.args.ce_warmup_steps
