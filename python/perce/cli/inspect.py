@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +45,7 @@ def run(args: argparse.Namespace) -> int:
     data = PreparedData.open(args.data, split=split)
     prepared = data.record(args.record)
     view = describe(data, prepared, args.record)
-    try:
-        print(json.dumps(view, ensure_ascii=False, indent=2) if args.json else _as_text(view))
-        sys.stdout.flush()
-    except BrokenPipeError:  # | head has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(json.dumps(view, ensure_ascii=False, indent=2) if args.json else _as_text(view))
     return 0
 
 
