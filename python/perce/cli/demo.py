@@ -20,9 +20,9 @@ minutes on two cores, under 8 GB. Stop it with Ctrl-C whenever you like: the sam
 """
 
 CAVEAT = """\
-This is a demonstration: {model}, a few optimizer steps, one seed. It shows the way and the trade,
-personal tokens against the rest; a claim about quality needs a real model, at least three seeds and
-their intervals."""
+This is a demonstration: {model}, a few optimizer steps, one seed.
+It shows the way, and the trade of personal tokens against the rest; a claim about quality needs a
+real model, at least three seeds and their intervals."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -27,8 +27,8 @@ class DemoSettings:
         seed: of both arms.
     """
 
-    train_records: int = 64
-    eval_records: int = 24
+    train_records: int = 56
+    eval_records: int = 20
     gallery_records: int = 25
     profile_items: int = 3
     max_length: int = 512
@@ -40,5 +40,5 @@ class DemoSettings:
     save_steps: int = 3
     threshold: float = 0.5
     generate: int = 6
-    max_new_tokens: int = 80
+    max_new_tokens: int = 64
     seed: int = 0
