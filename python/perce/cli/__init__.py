@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from perce import __version__
+import perce
 from perce.errors import PerceError
 
 COMMANDS = ("prepare", "inspect", "score", "train", "eval", "demo", "env")
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all subcommands. Importing it loads neither torch nor transformers."""
     parser = _Parser(prog="perce", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"perce {__version__}")
+    parser.add_argument("--version", action="version", version=f"perce {perce.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"perce.cli.{_MODULES.get(name, name)}")
