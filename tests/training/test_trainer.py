@@ -333,6 +333,18 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_records(data, tmp_path) -
     assert all(torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
 
 
+def test_arms_of_a_comparison_start_from_the_same_adapter(data, tmp_path) -> None:
+    def first_weights(objective: str, seed: int) -> list[torch.Tensor]:
+        torch.rand(3)  # what was drawn before must not matter
+        lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+        trainer = make(data, tmp_path, peft=lora, objective=objective, seed=seed)
+        return [p.detach().clone() for n, p in trainer.model.named_parameters() if "lora_A" in n]
+
+    ce, perce = first_weights("ce", seed=1), first_weights("perce", seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(ce, perce, strict=True))
+    assert not torch.equal(ce[0], first_weights("ce", seed=2)[0])
+
+
 def test_lora_dropout_warns(data, tmp_path, caplog) -> None:
     lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=0.1)
     make(data, tmp_path, peft=lora)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from perce.demo.settings import DemoSettings
@@ -57,8 +57,6 @@ def train_arm(
         seed=settings.seed,
     )
     lora = LoraArguments(use_peft=True, lora_r=settings.lora_r, lora_alpha=2 * settings.lora_r)
-    # The adapter's first weights are random: both arms must draw the same.
-    set_seed(settings.seed)
     trainer = PerCETrainer(
         model=load_model(model, device="cpu" if config.use_cpu else None),
         args=config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from torch import nn
 
 from perce.errors import OptionError
@@ -12,12 +13,17 @@ from perce.errors import OptionError
 logger = logging.getLogger(__name__)
 
 
-def with_adapters(model: nn.Module, peft_config: Any) -> nn.Module:
+def with_adapters(model: nn.Module, peft_config: Any, *, seed: int) -> nn.Module:
     """Wrap a model with new adapters, and warn of dropout, which biases PIR.
+
+    An adapter's first weights are random. They depend on the seed alone, so that two runs which
+    differ in their objective start from the same adapter.
 
     Args:
         model: the base model; its layers are wrapped in place, as PEFT does.
         peft_config: of PEFT.
+        seed: of the new adapters' weights; torch's global generator goes on as if nothing was
+            drawn.
 
     Returns:
         The ``PeftModel``.
@@ -34,7 +40,9 @@ def with_adapters(model: nn.Module, peft_config: Any) -> nn.Module:
             peft_config.lora_dropout,
         )
     try:
-        adapted: nn.Module = get_peft_model(model, peft_config)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            adapted: nn.Module = get_peft_model(model, peft_config)
     except ValueError as error:
         raise OptionError("peft_config", " ".join(str(error).split())) from error
     return adapted

@@ -96,7 +96,7 @@ class PerCETrainer(EvaluatingTrainer):
             for data in (train_dataset, *named_data(eval_dataset).values()):
                 data.check_tokenizer(processing_class)
         if peft_config is not None:
-            model = with_adapters(model, peft_config)
+            model = with_adapters(model, peft_config, seed=args.seed)
         if is_peft(model) and args.gradient_checkpointing:
             base_model(model).enable_input_require_grads()
         # One process drives one device; several are `accelerate launch`'s business.
