@@ -131,8 +131,11 @@ def score_dataset(
     Raises:
         ModelError: the model cannot be run on packed rows, its vocabulary is too small, or it gives
             a log-probability that is not finite.
+        OptionError: ``max_tokens`` is below 1.
         StoreError: the data was prepared with another tokenizer.
     """
+    if max_tokens < 1:
+        raise OptionError("max_tokens", f"{max_tokens} is below 1")
     if tokenizer is not None:
         data.check_tokenizer(tokenizer)
     longest = int(data.core.lengths()[0].max())

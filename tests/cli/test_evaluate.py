@@ -38,7 +38,7 @@ def test_a_root_folder_is_evaluated_on_its_val_split(place: Path, tmp_path: Path
     code, _, _ = run(
         "eval",
         *("--model", place / "model", "--adapters", place / "perce"),
-        *("--data", place / "prepared", "--out", out),
+        *("--data", place / "prepared", "--out", out, "--generate", 0),
     )
     assert code == 0
     evaluation = Evaluation.from_json(out.read_text(encoding="utf-8"))

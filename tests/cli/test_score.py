@@ -80,6 +80,7 @@ def test_bad_input_is_one_line(place: Path, tmp_path: Path, fails: Fails) -> Non
     )
     assert "adapter_config.json" in fails("score", *model, *data, *out, "--adapter", tmp_path)
     assert "dtype" in fails("score", *model, *data, *out, "--dtype", "float3")
+    assert "max_tokens" in fails("score", *model, *data, *out, "--max_tokens", -5)
     half = tmp_path / "half"
     shutil.copytree(place / "prepared" / "val", half)
     (half / "response.npy").unlink()

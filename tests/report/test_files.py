@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perce.errors import OptionError
-from perce.report import replacing
+from perce.report import check_writable, replacing
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -48,3 +48,13 @@ def test_a_folder_and_an_impossible_place_are_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(OptionError, match="cannot be written"), replacing(tmp_path / "file" / "x"):
         pass
+
+
+def test_writable_is_found_out_before_and_leaves_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "scores.parquet", None)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OptionError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "scores.parquet")
+    with pytest.raises(OptionError, match="is a folder"):
+        check_writable(tmp_path)

@@ -14,7 +14,7 @@ example:
   perce eval --model M --adapters runs/ce runs/perce --data prepared/val --out eval.json
 
 Compares on held-out records: NLL over all response tokens, over those the base model finds personal
-(PIR above --threshold) and over the others; with --generate N also ROUGE of greedy generations.
+(PIR above --threshold) and over the others; ROUGE of greedy generations for --generate N records.
 Differences are taken from the adapter named ce, else from the first, with an interval over users.
 """
 
@@ -39,7 +39,13 @@ def add_parser(subparsers: Any) -> None:
     )
     add_option(parser, "--data", required=True, help="prepared folder, or one of its splits")
     add_option(parser, "--split", default="val", help="split of the folder (default: val)")
-    add_option(parser, "--out", type=Path, help="JSON file; Markdown goes beside it as .md")
+    add_option(
+        parser,
+        "--out",
+        type=Path,
+        default=Path("eval.json"),
+        help="JSON file; Markdown goes beside it as .md (default: eval.json)",
+    )
     add_option(
         parser,
         "--threshold",
@@ -51,9 +57,9 @@ def add_parser(subparsers: Any) -> None:
         parser,
         "--generate",
         type=int,
-        default=0,
+        default=20,
         metavar="N",
-        help="generate for N records, evenly spaced, and report ROUGE (default: 0)",
+        help="generate for N records, evenly spaced, and report ROUGE; 0 for none (default: 20)",
     )
     add_option(parser, "--max_new_tokens", type=int, default=256, help="(default: 256)")
     add_option(
@@ -74,15 +80,17 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, write JSON and Markdown."""
     adapters = named_folders(args.adapters)
-    if args.out is not None and args.out.suffix == ".md":
+    if args.out.suffix == ".md":
         raise OptionError("--out", f"{args.out} is where the Markdown would go: name a .json file")
 
     from perce.evaluation import evaluate_adapters, print_evaluation
     from perce.modeling.loading import load_model, load_tokenizer
-    from perce.report import replacing
+    from perce.report import check_writable, replacing
     from perce.report.progress import batches
     from perce.tokens import PreparedData
 
+    markdown = args.out.with_suffix(".md")
+    check_writable(args.out, markdown)
     data = PreparedData.open(args.data, split=args.split)
     tokenizer = load_tokenizer(args.model)
     data.check_tokenizer(tokenizer)
@@ -102,12 +110,10 @@ def run(args: argparse.Namespace) -> int:
             progress=told,
         )
     print_evaluation(evaluation)
-    if args.out is not None:
-        markdown = args.out.with_suffix(".md")
-        for path, text in [(args.out, evaluation.to_json()), (markdown, evaluation.to_markdown())]:
-            with replacing(path) as scratch:
-                scratch.write_text(text, encoding="utf-8")
-        print(f"written: {args.out}, {markdown}")
+    for path, text in [(args.out, evaluation.to_json()), (markdown, evaluation.to_markdown())]:
+        with replacing(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+    print(f"written: {args.out}, {markdown}")
     return 0
 
 

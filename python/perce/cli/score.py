@@ -75,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
     from perce.contrast import score_dataset
     from perce.modeling.loading import load_adapter, load_model, load_tokenizer
-    from perce.report import record_views, summarise
+    from perce.report import check_writable, record_views, summarise
     from perce.report.progress import batches
     from perce.tokens import PreparedData
 
+    check_writable(args.out, args.html)
     data = PreparedData.open(args.data, split=args.split)
     tokenizer = load_tokenizer(args.model)
     data.check_tokenizer(tokenizer)

@@ -24,6 +24,9 @@ bug and passes.
 _HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's first answer."""
 
+_MOST_SHOWN = 300
+"""Characters of another library's error that go into one of ours."""
+
 
 def load_model(
     path_or_id: str | Path,
@@ -84,7 +87,7 @@ def load_adapter(model: nn.Module, path: str | Path) -> Any:
         return PeftModel.from_pretrained(model, str(folder))
     except _FAILURES as error:
         raise ModelError(
-            f"{path}: the adapter does not fit this model: {_first_line(error)}"
+            f"{path}: the adapter does not fit this model: {_one_line(error)}"
         ) from error
 
 
@@ -110,7 +113,7 @@ def _reach_hub(name: str) -> None:
     except Exception as error:
         raise ModelError(
             f"{name}: no such folder, not in the local cache, and the hub does not give it: "
-            f"{_first_line(error)}"
+            f"{_one_line(error)}"
         ) from error
 
 
@@ -121,7 +124,7 @@ def _call(loader: Any, name: str, what: str, **settings: Any) -> Any:
     try:
         return loader.from_pretrained(name, **settings)
     except _FAILURES as error:
-        raise ModelError(f"{name}: cannot load the {what}: {_first_line(error)}") from error
+        raise ModelError(f"{name}: cannot load the {what}: {_one_line(error)}") from error
 
 
 def _dtype(dtype: torch.dtype | str) -> torch.dtype:
@@ -131,6 +134,7 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
     return found
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _one_line(error: BaseException) -> str:
+    # Often the first line only announces what the next ones say.
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."

@@ -1,6 +1,6 @@
 """Reports that only read: score tables and prepared data in, a page or terminal text out."""
 
-from perce.report.files import replacing
+from perce.report.files import check_writable, replacing
 from perce.report.heatmap import Section, write_html
 from perce.report.terminal import print_scores
 from perce.report.view import (
@@ -18,6 +18,7 @@ __all__ = [
     "ScoreSummary",
     "Section",
     "ShownItem",
+    "check_writable",
     "print_scores",
     "record_views",
     "replacing",

@@ -18,15 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OptionError: ``path`` is a folder, or cannot be made: its folder is absent or read-only.
     """
-    if path.is_dir():
-        raise OptionError(str(path), "is a folder; name a file to write")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise OptionError(str(path), f"cannot be written: {error.strerror}") from error
-    os.close(handle)
-    scratch = Path(name)
+    scratch = _scratch_beside(path)
     try:
         yield scratch
         # A scratch file is private; what it becomes is readable as any file the user makes.
@@ -36,3 +28,26 @@ def replacing(path: Path) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Make sure, before long work, that its results can be written; None is skipped.
+
+    Raises:
+        OptionError: a path is a folder, or cannot be made.
+    """
+    for path in paths:
+        if path is not None:
+            _scratch_beside(path).unlink()
+
+
+def _scratch_beside(path: Path) -> Path:
+    if path.is_dir():
+        raise OptionError(str(path), "is a folder; name a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise OptionError(str(path), f"cannot be written: {error.strerror}") from error
+    os.close(handle)
+    return Path(name)
