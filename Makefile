@@ -50,10 +50,11 @@ build: $(VENV)/.built ## Build the Rust core into the environment
 wheel: $(VENV)/.demo ## Build a release wheel into dist/
 	$(ACTIVATE) maturin build --release --out dist
 
+# dev.txt keeps to demo.txt's versions: what the demo runs with is what the tests test.
 pins: .cache/uv/bin/uv ## Compile requirements/*.in into exact versions
-	for name in demo dev; do \
+	@for name in demo dev; do \
 	  $(UV) pip compile --quiet --upgrade pyproject.toml requirements/demo.in \
-	    $$([ $$name = dev ] && echo "requirements/dev.in --all-extras" || echo "--extra demo --extra hub") \
+	    $$([ $$name = dev ] && echo "requirements/dev.in --all-extras -c requirements/demo.txt" || echo "--extra demo --extra hub") \
 	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --no-emit-find-links --output-file requirements/$$name.txt; \
 	done
@@ -62,23 +63,24 @@ clean: ## Remove the environment and all build products
 	rm -rf $(VENV) .cache target dist python/perce/_core*.so
 
 .cache/uv/bin/uv:
-	$(PYTHON) -m venv .cache/uv
-	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Installing uv into .cache/uv"
+	@$(PYTHON) -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/pyvenv.cfg: | $(UV)
-	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) $(VENV)
+	@$(UV) venv --quiet --no-python-downloads --python $(PYTHON) $(VENV)
 
 $(VENV)/.demo: requirements/demo.txt $(VENV)/pyvenv.cfg
 	@echo "Installing the packages of requirements/demo.txt"
-	$(UV) pip install --quiet --python $(BIN)/python -r $<
+	@$(UV) pip install --quiet --python $(BIN)/python -r $<
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "Installing the packages of requirements/dev.txt"
-	$(UV) pip install --quiet --python $(BIN)/python -r $<
+	@$(UV) pip install --quiet --python $(BIN)/python -r $<
 	@touch $@
 
 $(VENV)/.built: $(RUST_SOURCES) pyproject.toml $(VENV)/.demo
 	@echo "Building the Rust core"
-	$(ACTIVATE) maturin develop --quiet --release --uv
+	@$(ACTIVATE) maturin develop --quiet --release --uv
 	@touch $@
