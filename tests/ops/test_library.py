@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from perce import objectives
 from perce.objectives import Signals, get_objective, register_objective
 from perce.ops import linear_logp, linear_weighted_ce
-from perce.ops.backends import Rows, Wanted, get_backend
+from perce.ops.backends import get_backend
 from perce.ops.head import Head
 from perce.ops.library import linear_logp_op, linear_weighted_ce_op
+from perce.ops.rows import Rows, Wanted
 
 V, H, N = 37, 8, 13
 

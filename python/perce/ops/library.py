@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from perce.objectives import Objective, get_objective
-from perce.ops.backends import Outcome, Rows, Wanted, get_backend
+from perce.ops.backends import get_backend
 from perce.ops.head import Head
+from perce.ops.rows import Outcome, Rows, Wanted
 from perce.ops.torch_backend import check_labels
 
 _Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

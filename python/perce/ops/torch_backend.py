@@ -9,7 +9,6 @@ from torch import Tensor
 
 from perce.errors import LabelError, ObjectiveError
 from perce.objectives import Objective, Signals
-from perce.ops.backends import Outcome, Rows, Wanted
 from perce.ops.head import (
     IGNORE_INDEX,
     Head,
@@ -17,6 +16,7 @@ from perce.ops.head import (
     exponentiate_rows,
     gradient_rows,
 )
+from perce.ops.rows import Outcome, Rows, Wanted
 
 
 def check_labels(labels: Tensor, vocab: int) -> None:
