@@ -6,8 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -247,6 +247,7 @@ def test_publishing_replaces_a_folder_of_the_same_name(tmp_path) -> None:
 
 SCRIPT = """
 import sys
+import time
 sys.path.insert(0, {tests!r})
 sys.path.insert(0, {here!r})
 from pathlib import Path
@@ -257,6 +258,8 @@ from transformers import TrainerCallback
 class Tell(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         print("step", state.global_step, flush=True)
+        if state.global_step == 2:
+            time.sleep({hold})
 
 trainer = make(PreparedData.open({data!r}), Path({output!r}), num_train_epochs=5000,
                save_strategy="no")
@@ -266,22 +269,32 @@ print("interrupted" if trainer.interrupted else "finished", flush=True)
 """
 
 
+def wait_for(stream: IO[str], words: str) -> None:
+    assert any(words in line for line in stream), f"ended without {words!r}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_saves_and_stops_the_second_stops_at_once(data, tmp_path, times: int) -> None:
+    # Held inside a step, the run cannot end between the first Ctrl-C and the second.
+    hold = 0 if times == 1 else 100
     code = SCRIPT.format(
-        tests=str(TESTS), here=str(TESTS / "training"), data=str(data.path), output=str(tmp_path)
+        tests=str(TESTS),
+        here=str(TESTS / "training"),
+        data=str(data.path),
+        output=str(tmp_path),
+        hold=hold,
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step 2"):
-            break
-    for _ in range(times):
+    assert process.stderr is not None
+    wait_for(process.stdout, "step 2")
+    os.kill(process.pid, signal.SIGINT)
+    if times == 2:
+        wait_for(process.stderr, "press Ctrl-C again")
         os.kill(process.pid, signal.SIGINT)
-        time.sleep(0.005)
     output, errors = process.communicate(timeout=120)
     if times == 1:
         assert process.returncode == 0, errors
