@@ -245,7 +245,10 @@ def test_publishing_replaces_a_folder_of_the_same_name(tmp_path) -> None:
     assert (tmp_path / "checkpoint-3" / "part").read_text() == "2"
 
 
+# A background job inherits SIGINT as ignored; this one must hear it as one in a terminal does.
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 import time
 sys.path.insert(0, {tests!r})
