@@ -20,14 +20,16 @@ LAYERS = {
     "prepare": 3,
     "pairs": 3,
     "objectives": 3,
+    "ledger": 3,
     "ops": 4,
     "modeling": 5,
     "contrast": 6,
     "training": 7,
     "evaluation": 7,
     "report": 7,
-    "demo": 8,
-    "cli": 9,
+    "fleet": 8,
+    "demo": 9,
+    "cli": 10,
 }
 # Test helpers that users import too; nothing of the package may depend on them.
 OUTSIDE = {"testing", "__init__"}

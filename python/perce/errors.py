@@ -95,3 +95,15 @@ class MissingExtraError(PerceError, ImportError):
 
 class TrainingError(PerceError, RuntimeError):
     """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
+
+
+class LedgerError(PerceError, RuntimeError):
+    """A score ledger cannot be written, or what it holds is torn, corrupt, or of other data.
+
+    Carries ``path``, the file at fault, and ``record``, the index of the record, where known.
+    """
+
+    def __init__(self, message: str, path: str | None = None, record: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.record = record
