@@ -198,10 +198,10 @@ class PairLoader(DataLoader[PairBatch]):
             "batch_size": None if packing else per_device_train_batch_size,
             "seed": seed,
             "shuffle": shuffle,
-            "world_size": world_size,
         }
         self.plan_hash = _hash(options, *lengths, *bins)
-        """What a checkpoint stores and a resumed run compares. The rank is no part of it."""
+        """What a checkpoint stores and a resumed run compares: data lengths, options and bins. Rank
+        and ``world_size`` are no part of it: they deal the same bins out in the same order."""
         self.n_bins = len(bins[0]) - 1
         """Bins over all ranks."""
         self.fill = _fill(bins, lengths, capacities)

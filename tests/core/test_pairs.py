@@ -222,7 +222,6 @@ def test_the_plan_hash_covers_what_a_resume_depends_on() -> None:
         base,
         base | {"max_tokens": 65},
         base | {"seed": 2},
-        base | {"world_size": 2},
         base | {"shuffle": False},
         base | {"short_ratio": 3.0},
         base | {"packing": False},
@@ -237,8 +236,26 @@ def test_the_plan_hash_covers_what_a_resume_depends_on() -> None:
         PairLoader(example().store(), **base),
     ]
     assert {loader.plan_hash for loader in same} == {hashes[0]}
-    ranks = [PairLoader(store, **base, world_size=2, rank=rank).plan_hash for rank in range(2)]
-    assert ranks == [hashes[3]] * 2
+
+
+@given(plan=plans(), world_size=st.integers(2, 5), epoch=st.integers(0, 3))
+def test_any_number_of_ranks_shares_one_plan(
+    plan: tuple[Rows, dict], world_size: int, epoch: int
+) -> None:
+    data, options = plan
+    store = data.store()
+
+    def bins(rank: int, world_size: int) -> list[list[int]]:
+        loader = PairLoader(store, rank=rank, world_size=world_size, **options)
+        assert loader.plan_hash == alone.plan_hash
+        loader.set_epoch(epoch)
+        return [batch.records.tolist() for batch in loader]
+
+    alone = PairLoader(store, **options)
+    order = bins(0, 1)
+    ranks = [bins(rank, world_size) for rank in range(world_size)]
+    dealt = [bin_ for step in zip(*ranks, strict=True) for bin_ in step]
+    assert dealt[: len(order)] == order
 
 
 def test_a_plan_never_changes_between_releases() -> None:
@@ -255,7 +272,7 @@ def test_a_plan_never_changes_between_releases() -> None:
         [3, 6, 8],
         [1, 5],
     ]
-    assert loader.plan_hash == "02c40a35cec69cc58fecaccc27a69e6d7d14c3e44f91b796326592310c56b0f9"
+    assert loader.plan_hash == "ca2f50f9fa26cc506eb0a6d607ae6d691c8d7466e3ef61eb6a8922b6ef3e5e43"
 
 
 def test_fill_is_the_share_of_capacity_in_use() -> None:
