@@ -131,6 +131,16 @@ class PreparedData:
         """Each record's user."""
         return self._column("user_id")
 
+    @property
+    def response_ids(self) -> Ids:
+        """int32 [N]: the response ids of all records, one record after the other."""
+        return self._ids["response"]
+
+    @property
+    def response_offsets(self) -> Offsets:
+        """int64 [n + 1]: where each record's response begins in :attr:`response_ids`."""
+        return self._offsets["response"]
+
     def record(self, index: int) -> PreparedRecord:
         """One record, with its texts and ids.
 
