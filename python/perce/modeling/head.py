@@ -126,6 +126,7 @@ def weighted_loss(
     labels: Tensor,
     *,
     objective: Objective | str | None = "perce",
+    weights: Tensor | None = None,
     logp_without: Tensor | None = None,
     logp_reference: Tensor | None = None,
     segment: Tensor | None = None,
@@ -140,7 +141,8 @@ def weighted_loss(
         model: causal LM with packed attention selected.
         stream: the with-profile row and the N logit rows of the response.
         labels: int64 [N], response token ids; -100 is ignored.
-        objective: the token weighting; "ce" for plain cross-entropy.
+        objective: the token weighting; "ce" for plain cross-entropy; None with ``weights``.
+        weights: float32 [N], finite and at least 0, in the place of an objective.
         logp_without: float32 [N], from :func:`response_logp` on the profile-free row.
         logp_reference: float32 [N], the same of a frozen model on this row.
         segment: int64 [N], record of each row; for objectives of scope "record".
@@ -155,6 +157,7 @@ def weighted_loss(
     """
     signals: dict[str, Any] = {
         "objective": objective,
+        "weights": weights,
         "logp_without": logp_without,
         "logp_reference": logp_reference,
         "segment": segment,
