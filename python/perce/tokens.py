@@ -21,7 +21,7 @@ from perce.data.store import DATA_FILES, FORMAT_VERSION, META_FILE, RECORDS_FILE
 from perce.errors import OptionError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedTokenizerFast
 
@@ -177,6 +177,22 @@ class PreparedData:
             response_ids=response,
         )
 
+    def select(self, records: Sequence[int] | npt.NDArray[np.int64]) -> PreparedData:
+        """Some of the records, as prepared data of their own: what one user's training takes.
+
+        Their ids are copied, their texts are read from the folder when asked for. The key in
+        ``meta`` is of these records in this order, so that nothing made from others is taken for
+        theirs; ``meta["counts"]`` has the counts of records, users and tokens alone.
+
+        Args:
+            records: indices, each in 0 .. len - 1 and given once; record i of the result is
+                ``records[i]`` here.
+
+        Raises:
+            OptionError: no index, one out of range or given twice, or something else than indices.
+        """
+        return _Selection(self, _indices(records, len(self)))
+
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
         """Make sure that a model's tokenizer is the one these ids came from.
 
@@ -231,6 +247,33 @@ class PreparedData:
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(self.path, f"{RECORDS_FILE}: {error}") from None
         raise _corrupt(self.path, f"{RECORDS_FILE} has only {first} records")
+
+
+class _Selection(PreparedData):
+    """Records of a whole split; a selection of a selection is one of the whole."""
+
+    def __init__(self, data: PreparedData, records: npt.NDArray[np.int64]) -> None:
+        self._whole, self._records = data, records
+        if isinstance(data, _Selection):
+            self._whole, self._records = data._whole, data._records[records]
+        self.path = data.path
+        self._ids, self._offsets = {}, {}
+        for name in STREAMS:
+            rows = [self._whole._slice(name, record) for record in self._records]
+            self._ids[name] = np.concatenate(rows)
+            self._offsets[name] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        key = hashlib.sha256(self._whole.meta["key"].encode() + self._records.tobytes())
+        counts = {"records": len(self._records), "users": len(set(self.user_ids))}
+        counts |= {f"tokens_{name}": len(self._ids[name]) for name in STREAMS}
+        self.meta = {**self._whole.meta, "key": key.hexdigest(), "counts": counts}
+
+    def _column(self, name: str) -> list[str]:
+        # The whole keeps the columns it has read.
+        column: list[str] = getattr(self._whole, {"id": "record_ids", "user_id": "user_ids"}[name])
+        return [column[record] for record in self._records]
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self._whole._row(int(self._records[index]))
 
 
 def list_splits(path: str | Path) -> list[str]:
@@ -302,6 +345,21 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     for name in ("version", "padding", "truncation", "decoder", "post_processor"):
         parts.pop(name, None)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _indices(records: Any, n: int) -> npt.NDArray[np.int64]:
+    chosen = np.asarray(records)
+    if chosen.size == 0:
+        raise OptionError("records", "none are chosen: give at least one index")
+    if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+        raise OptionError("records", f"{records!r}: give a row of indices")
+    outside = chosen[(chosen < 0) | (chosen >= n)]
+    if len(outside):
+        raise OptionError("records", f"{outside[0]} is not in 0..{n - 1}")
+    values, times = np.unique(chosen, return_counts=True)
+    if len(values) < len(chosen):
+        raise OptionError("records", f"{values[times > 1][0]} is given twice")
+    return np.ascontiguousarray(chosen, dtype=np.int64)
 
 
 def _load(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
