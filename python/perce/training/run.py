@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -83,23 +83,32 @@ class LoraArguments:
         )
 
 
-Made = TypeVar("Made", ScriptArguments, PerCEConfig, LoraArguments)
+Script = TypeVar("Script")
+Made = TypeVar("Made")
 
 
 def parse_arguments(
     arguments: Sequence[str],
-) -> tuple[ScriptArguments, PerCEConfig, LoraArguments]:
+    script: type[Script] = ScriptArguments,  # type: ignore[assignment]
+    *,
+    prog: str = "perce train",
+    defaults: Mapping[str, Any] | None = None,
+) -> tuple[Script, PerCEConfig, LoraArguments]:
     """Read options: those of ``--config FILE`` first, then the command line over them.
 
     Args:
-        arguments: as typed after ``perce train``.
+        arguments: as typed after the command.
+        script: dataclass of the command's own options.
+        prog: the command, for messages.
+        defaults: of the command, where they are others than those of training.
 
     Raises:
         OptionError: an unknown option (the nearest known ones are named), a value of the wrong
             kind, or a file that is not YAML.
         ObjectiveError: an unknown objective.
     """
-    parser = make_parser()
+    parser = make_parser(script, prog=prog)
+    parser.set_defaults(**(defaults or {}))
     config = _config_file(arguments)
     given: set[str] = set()
     if config is not None:
@@ -108,7 +117,7 @@ def parse_arguments(
         given |= settings.keys()
     namespace, unknown = parser.parse_known_args(list(arguments))
     if unknown:
-        _unknown(unknown[0].split("=")[0], _options(parser), "")
+        _unknown(unknown[0].split("=")[0], parser, "")
     typed = {argument.split("=")[0].lstrip("-").replace("-", "_") for argument in arguments}
     if namespace.use_peft and "learning_rate" not in given | typed:
         namespace.learning_rate = LORA_LEARNING_RATE
@@ -117,13 +126,17 @@ def parse_arguments(
     def make(kind: type[Made]) -> Made:
         return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.init})
 
-    return make(ScriptArguments), make(PerCEConfig), make(LoraArguments)
+    return make(script), make(PerCEConfig), make(LoraArguments)
 
 
-def make_parser() -> HfArgumentParser:
-    """The parser of all options; building it takes transformers' import, a second or two."""
-    kinds = (ScriptArguments, PerCEConfig, LoraArguments)
-    parser = _Parser(kinds, prog="perce train", allow_abbrev=False)
+def make_parser(script: type = ScriptArguments, *, prog: str = "perce train") -> HfArgumentParser:
+    """The parser of all options; building it takes transformers' import, a second or two.
+
+    Args:
+        script: dataclass of the command's own options.
+        prog: the command, for messages.
+    """
+    parser = _Parser((script, PerCEConfig, LoraArguments), prog=prog, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file of options; the command line goes over it.")
     return parser
 
@@ -234,7 +247,7 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
     for name, value in (settings or {}).items():
         plain = str(name).replace("-", "_")
         if plain not in known:
-            _unknown(str(name), known, f" in {path}")
+            _unknown(str(name), parser, f" in {path}")
         if isinstance(value, list) and known[plain].nargs != "+":
             raise OptionError(plain, f"{value} in {path}: give one value")
         if value is not None:
@@ -245,8 +258,8 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
     return values
 
 
-def _unknown(name: str, known: Iterable[str], where: str) -> NoReturn:
+def _unknown(name: str, parser: HfArgumentParser, where: str) -> NoReturn:
     plain = name.lstrip("-").replace("-", "_")
-    near = difflib.get_close_matches(plain, list(known), n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "see perce train --help"
+    near = difflib.get_close_matches(plain, list(_options(parser)), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"see {parser.prog} --help"
     raise OptionError(name, f"unknown option{where}; {hint}")
