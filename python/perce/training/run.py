@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser
@@ -124,7 +124,8 @@ def parse_arguments(
     values = vars(namespace)
 
     def make(kind: type[Made]) -> Made:
-        return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.init})
+        fields = dataclasses.fields(cast("type[Any]", kind))
+        return kind(**{f.name: values[f.name] for f in fields if f.init})
 
     return make(script), make(PerCEConfig), make(LoraArguments)
 
