@@ -12,9 +12,11 @@ ACTIVATE := VIRTUAL_ENV=$(abspath $(VENV)) PATH="$(abspath $(BIN)):$(abspath $(d
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 # One thread a worker: two workers with two threads each would fight over two cores.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n $(WORKERS) --dist worksteal
+PYTEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+PYTEST := $(PYTEST_ENV) $(BIN)/pytest -n $(WORKERS) --dist worksteal
+LATEST := .venv-latest
 
-.PHONY: help demo test test-rust test-slow lint format build pins wheel clean
+.PHONY: help demo test test-latest test-rust test-slow lint format build pins wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -27,6 +29,15 @@ test: test-rust $(VENV)/.dev build ## Set everything up and run the fast tests
 
 test-slow: $(VENV)/.dev build ## The minutes-long tests
 	$(PYTEST) -m slow
+
+test-latest: | $(UV) ## The fast tests on the newest torch, transformers and peft
+	$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) $(LATEST)
+	grep -vE '^(torch|transformers|peft|accelerate)[=~]' requirements/demo.in > $(LATEST)/demo.in
+	$(UV) pip install --quiet --upgrade --python $(LATEST)/bin/python \
+	  -r pyproject.toml --all-extras -r $(LATEST)/demo.in -r requirements/dev.in
+	$(subst $(VENV),$(LATEST),$(ACTIVATE)) maturin develop --quiet --release --uv
+	$(LATEST)/bin/perce env
+	$(PYTEST_ENV) $(LATEST)/bin/pytest -n $(WORKERS) --dist worksteal
 
 test-rust: ## The Rust core's tests
 	cargo test --quiet -p perce-core
@@ -60,7 +71,7 @@ pins: .cache/uv/bin/uv ## Compile requirements/*.in into exact versions
 	done
 
 clean: ## Remove the environment and all build products
-	rm -rf $(VENV) .cache target dist python/perce/_core*.so
+	rm -rf $(VENV) $(LATEST) .cache target dist python/perce/_core*.so
 
 .cache/uv/bin/uv:
 	@echo "Installing uv into .cache/uv"

@@ -32,7 +32,7 @@ LAYERS = {
     "cli": 10,
 }
 # Test helpers that users import too; nothing of the package may depend on them.
-OUTSIDE = {"testing", "__init__"}
+OUTSIDE = {"testing", "__init__", "__main__"}
 
 
 def room(path: Path) -> str:

@@ -1,0 +1,7 @@
+"""``python -m perce``: the ``perce`` command, for launchers that start a module on every rank."""
+
+import sys
+
+from perce.cli import main
+
+sys.exit(main())
