@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
@@ -204,19 +205,30 @@ class PairLoader(DataLoader[PairBatch]):
         and ``world_size`` are no part of it: they deal the same bins out in the same order."""
         self.n_bins = len(bins[0]) - 1
         """Bins over all ranks."""
-        self.fill = _fill(bins, lengths, capacities)
+        loads = _loads(bins, lengths)
+        self.fill = _fill(loads, capacities)
         """Share of each stream's capacity in use; without ``packing`` the largest batch is full."""
         self._plan = _PlanSampler(
             self.n_bins, seed=seed if shuffle else None, rank=rank, world_size=world_size
         )
         super().__init__(
-            _Bins(store, bins, ring_size),
+            _Bins(store, bins, loads, ring_size),
             batch_sampler=self._plan,
             collate_fn=itemgetter(0),
             # Without a generator of its own an iterator would draw from torch's global one, and so
             # change a run's dropout by being restarted.
             generator=torch.Generator(),
         )
+
+    def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
+        """The epoch's batches, without DataLoader's own iterator: that takes longer than a batch.
+
+        A loader that ``skip_first_batches`` makes of this one has that iterator, and gives the
+        same.
+        """
+        dataset = self.dataset
+        for (code,) in self._plan:
+            yield dataset[code]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, whose order the next iterator takes.
@@ -260,11 +272,16 @@ class _Bins(Dataset[PairBatch]):
         self,
         store: _core.TokenStore,
         bins: tuple[_I64, _I64],
+        loads: list[_I64],
         ring_size: int | None,
     ) -> None:
         self._store = store
         self._offsets, self._records = bins
-        self._ring = [_Buffers() for _ in range(ring_size or 0)]
+        most_records = int(np.diff(self._offsets).max())
+        long, short = (int(load.max()) for load in loads)
+        # A response is shorter than its short sequence.
+        size = sum(_part_sizes(long, short, short, most_records))
+        self._ring = [_Memory(size, most_records + 1) for _ in range(ring_size or 0)]
         self._drawn = 0
 
     def __len__(self) -> int:
@@ -272,69 +289,63 @@ class _Bins(Dataset[PairBatch]):
 
     def __getitem__(self, code: int) -> PairBatch:
         number = code if code >= 0 else -1 - code
-        first, last = self._offsets[number], self._offsets[number + 1]
-        # A copy: a batch that somebody changes must not change the plan.
-        records = self._records[first:last].copy()
-        buffers = self._ring[self._drawn % len(self._ring)] if self._ring else _Buffers()
+        records = self._records[self._offsets[number] : self._offsets[number + 1]]
+        memory = self._ring[self._drawn % len(self._ring)] if self._ring else None
         self._drawn += 1
-        return buffers.collate(self._store, records, ignore=code < 0)
+        return _collate(self._store, records, memory, ignore=code < 0)
 
 
-class _Buffers:
-    """Tensors that batches are written into; one is replaced when a batch needs a longer one."""
+class _Memory:
+    """What a batch is written into: a block for all its int64 parts, and the ``cu_seqlens``.
 
-    def __init__(self) -> None:
-        self._tensors: dict[str, torch.Tensor] = {}
+    One call of torch cuts a block into its parts; a call a part takes longer than to write them.
+    """
 
-    def collate(self, store: _core.TokenStore, records: _I64, *, ignore: bool) -> PairBatch:
-        with_tokens, without_tokens, response, with_longest, without_longest = store.measure(
-            records
-        )
-        batch = PairBatch(
-            with_profile=self._stream("with", with_tokens, len(records), response, with_longest),
-            without_profile=self._stream(
-                "without", without_tokens, len(records), response, without_longest
-            ),
-            labels=self._take("labels", response),
-            segment=self._take("segment", response),
-            ledger_index=self._take("ledger_index", response),
-            records=torch.from_numpy(records),
-        )
-        store.collate(
-            records,
-            _arrays(batch.with_profile),
-            _arrays(batch.without_profile),
-            (batch.labels.numpy(), batch.segment.numpy(), batch.ledger_index.numpy()),
-            ignore=ignore,
-        )
-        return batch
-
-    def _stream(
-        self, name: str, tokens: int, records: int, response: int, longest: int
-    ) -> PackedStream:
-        return PackedStream(
-            input_ids=self._take(f"{name}.input_ids", tokens),
-            position_ids=self._take(f"{name}.position_ids", tokens),
-            cu_seqlens=self._take(f"{name}.cu_seqlens", records + 1, torch.int32),
-            rows=self._take(f"{name}.rows", response),
-            max_seqlen=longest,
-        )
-
-    def _take(self, name: str, length: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        tensor = self._tensors.get(name)
-        if tensor is None or len(tensor) < length:
-            tensor = self._tensors[name] = torch.empty(length, dtype=dtype)
-        return tensor[:length]
+    def __init__(self, size: int, n_cu: int) -> None:
+        self.block = torch.empty(size, dtype=torch.int64)
+        self.array = self.block.numpy()
+        self.cu_long = np.empty(n_cu, np.int32)
+        self.cu_short = np.empty(n_cu, np.int32)
 
 
-def _arrays(
-    stream: PackedStream,
-) -> tuple[_I64, _I64, npt.NDArray[np.int32], _I64]:
-    return (
-        stream.input_ids.numpy(),
-        stream.position_ids.numpy(),
-        stream.cu_seqlens.numpy(),
-        stream.rows.numpy(),
+def _part_sizes(long: int, short: int, response: int, records: int) -> tuple[int, ...]:
+    """Lengths of a batch's int64 parts, in the order of :func:`_collate`."""
+    return (long, long, short, short, *[response] * 5, records)
+
+
+def _collate(
+    store: _core.TokenStore, records: _I64, memory: _Memory | None, *, ignore: bool
+) -> PairBatch:
+    long, short, response, longest_long, longest_short = store.measure(records)
+    sizes = _part_sizes(long, short, response, len(records))
+    n_cu = len(records) + 1
+    if memory is None:
+        memory = _Memory(sum(sizes), n_cu)
+    cu_long, cu_short = memory.cu_long[:n_cu], memory.cu_short[:n_cu]
+    ends = [0, *accumulate(sizes)]
+    arrays = [memory.array[start:end] for start, end in pairwise(ends)]
+    store.collate(
+        records,
+        (arrays[0], arrays[1], cu_long, arrays[4]),
+        (arrays[2], arrays[3], cu_short, arrays[5]),
+        (arrays[6], arrays[7], arrays[8]),
+        ignore=ignore,
+    )
+    arrays[9][:] = records  # a copy: a batch that somebody changes must not change the plan
+    # Unlike views, parts of the unsafe cut have a version each: to write to the labels does not
+    # tell autograd that the ids have changed.
+    parts = memory.block.unsafe_split_with_sizes([*sizes, len(memory.block) - ends[-1]])
+    return PairBatch(
+        with_profile=PackedStream(
+            parts[0], parts[1], torch.from_numpy(cu_long), parts[4], longest_long
+        ),
+        without_profile=PackedStream(
+            parts[2], parts[3], torch.from_numpy(cu_short), parts[5], longest_short
+        ),
+        labels=parts[6],
+        segment=parts[7],
+        ledger_index=parts[8],
+        records=parts[9],
     )
 
 
@@ -359,13 +370,13 @@ def _short_capacity(
     return max(math.ceil(bounded), int(without_profile.max()))
 
 
-def _fill(
-    bins: tuple[_I64, _I64],
-    lengths: tuple[_I64, _I64],
-    capacities: tuple[int, int] | None,
-) -> Fill:
+def _loads(bins: tuple[_I64, _I64], lengths: tuple[_I64, _I64]) -> list[_I64]:
+    """Tokens of each bin, in the long stream and in the short one."""
     offsets, records = bins
-    loads = [np.add.reduceat(stream[records], offsets[:-1]) for stream in lengths]
+    return [np.add.reduceat(stream[records], offsets[:-1]) for stream in lengths]
+
+
+def _fill(loads: list[_I64], capacities: tuple[int, int] | None) -> Fill:
     full = capacities or tuple(int(load.max()) for load in loads)
     return Fill(
         *(float(load.mean() / capacity) for load, capacity in zip(loads, full, strict=True))
