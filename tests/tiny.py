@@ -41,6 +41,8 @@ _COMMON: dict[str, Any] = {
 def _config(family: str) -> transformers.PretrainedConfig:
     if family == "llama":
         return transformers.LlamaConfig(**_COMMON)
+    if family == "smollm2":
+        return transformers.LlamaConfig(**_COMMON, tie_word_embeddings=True)
     if family == "qwen3":
         return transformers.Qwen3Config(**_COMMON, head_dim=8)
     if family == "gemma3":

@@ -115,7 +115,7 @@ def response_logp(
                 logit_scale=head.logit_scale,
                 logit_softcap=head.logit_softcap,
             )
-            return logp, logp
+            return logp, logp[None, :, None]
 
         return _inside_head(model, stream, module, op, check)[0]
 
@@ -182,11 +182,13 @@ def weighted_loss(
                 **signals,
             )
             # The loss leaves as the head's output, too: DDP and FSDP find the graph through what a
-            # forward returns.
-            outgoing = result.loss.reshape(1, 1, 1)
-            return result._replace(loss=outgoing.reshape(())), outgoing
+            # forward returns. No view of it, on which FSDP2 could not hang its hooks.
+            return result, result.loss * result.loss.new_ones(1, 1, 1)
 
         result, output = _inside_head(model, stream, module, op, check)
+        # Backward must begin at what the forward returned: there FSDP2 gathers again the weights it
+        # let go after the forward (the last norm's), without which backward reads freed memory.
+        result = result._replace(loss=result.loss + 0.0 * output.logits.sum())
     if router_weight:
         result = result._replace(loss=result.loss + router_weight * output.aux_loss)
     return result
@@ -229,14 +231,14 @@ def _inside_head(
     op: Callable[[Tensor], tuple[Result, Tensor]],
     check: ModelCheck | None,
 ) -> tuple[Result, Any]:
-    """One forward with ``op`` in the head's place: [N, H] in, its result and a stand-in out."""
+    """One forward with ``op`` in the head's place: [N, H] in, its result and stand-in logits."""
     aside: list[Result] = []
     rows_of = _row_picker(stream)
 
     def forward(hidden: Tensor) -> Tensor:
         result, outgoing = op(rows_of(hidden))
         aside.append(result)
-        return outgoing.reshape(1, -1, 1)
+        return outgoing
 
     with _swapped_forward(module, forward):
         output, _ = _enter(model, stream, check)
