@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from transformers import HfArgumentParser
 from perce.errors import OptionError
 from perce.modeling.loading import load_model, load_tokenizer
 from perce.tokens import PreparedData
+from perce.training.checkpoint import check_output_dir, writing
 from perce.training.config import PerCEConfig
 from perce.training.trainer import PerCETrainer
 
@@ -125,7 +127,14 @@ def parse_arguments(
 
     def make(kind: type[Made]) -> Made:
         fields = dataclasses.fields(cast("type[Any]", kind))
-        return kind(**{f.name: values[f.name] for f in fields if f.init})
+        try:
+            return kind(**{f.name: values[f.name] for f in fields if f.init})
+        except OptionError as error:
+            if error.option not in given - typed:
+                raise
+            # Found only now, together with the other options: still it is the file's.
+            message = str(error).removeprefix(f"{error.option}: ")
+            raise OptionError(error.option, f"{message} (in {config})") from None
 
     return make(script), make(PerCEConfig), make(LoraArguments)
 
@@ -169,6 +178,7 @@ def train(
             )
     assert script.model is not None
     assert script.data is not None
+    check_output_dir(Path(config.output_dir))
     data = PreparedData.open(script.data)
     held_out = _held_out(script, data)
     if config.eval_strategy != "no" and held_out is None:
@@ -189,8 +199,9 @@ def train(
     )
     trainer.train(resume_from_checkpoint=_resume(config.resume_from_checkpoint))
     if not trainer.interrupted:
-        trainer.save_model()
-        trainer.save_state()
+        with writing(f"the result in {config.output_dir}"):
+            trainer.save_model()
+            trainer.save_state()
     return trainer
 
 
@@ -251,12 +262,25 @@ def _read_config(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
             _unknown(str(name), parser, f" in {path}")
         if isinstance(value, list) and known[plain].nargs != "+":
             raise OptionError(plain, f"{value} in {path}: give one value")
-        if value is not None:
-            # As text, a value is converted and checked just as on the command line.
-            text = value if isinstance(value, list | dict) else str(value)
-            many = known[plain].nargs == "+" and not isinstance(value, list)
-            values[plain] = [text] if many else text
+        if isinstance(value, dict):
+            values[plain] = value
+        elif value is not None:
+            listed = [
+                _convert(parser, known[plain], str(one), path)
+                for one in (value if isinstance(value, list) else [value])
+            ]
+            values[plain] = listed if known[plain].nargs == "+" else listed[0]
     return values
+
+
+def _convert(parser: HfArgumentParser, action: Any, text: str, path: Path) -> Any:
+    """A value of the file, converted and checked just as on the command line."""
+    try:
+        value = parser._get_value(action, text)
+        parser._check_value(action, value)
+    except argparse.ArgumentError as error:
+        raise OptionError(action.dest, f"{error.message} (in {path})") from None
+    return value
 
 
 def _unknown(name: str, parser: HfArgumentParser, where: str) -> NoReturn:
