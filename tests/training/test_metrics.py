@@ -40,18 +40,19 @@ def results(seed: int, ranks: int, batches: int):
 def test_ranks_and_batches_together_give_the_figures_of_all_tokens(seed, ranks, batches) -> None:
     everything = results(seed, ranks, batches)
     objective = get_objective("perce")
-    collected = []
+    sums = []
 
     def collect(mine):
-        collected.append(mine)
-        return [mine]
+        sums.append(mine)
+        return mine
 
     for mine in everything:
         metrics = IntervalMetrics()
         for batch, result in mine:
             metrics.add(batch, result, objective)
         metrics.drain(collect)
-    logs = IntervalMetrics().drain(lambda _: collected)
+    # What another rank has is added to each rank's own.
+    logs = IntervalMetrics().drain(lambda mine: torch.stack(sums).sum(0))
 
     pairs = [pair for mine in everything for pair in mine]
     counted = [batch.labels != -100 for batch, _ in pairs]
@@ -64,15 +65,16 @@ def test_ranks_and_batches_together_give_the_figures_of_all_tokens(seed, ranks, 
     assert logs["weight_at_min"] == pytest.approx((weights <= 0.8).mean())
     assert logs["weight_at_max"] == pytest.approx((weights >= 5.0).mean())
     for name, quantile in (("pir_p05", 0.05), ("pir_p50", 0.5), ("pir_p95", 0.95)):
-        assert logs[name] == pytest.approx(np.quantile(pir, quantile), abs=1e-5)
+        exact = np.quantile(pir, quantile, method="inverted_cdf")
+        assert logs[name] == pytest.approx(exact, rel=0.005, abs=2**-20)
 
 
 def test_an_interval_begins_anew_after_it_was_logged() -> None:
     metrics = IntervalMetrics()
     for batch, result in results(0, 1, 2)[0]:
         metrics.add(batch, result, get_objective("perce"))
-    assert metrics.drain(lambda mine: [mine])
-    assert metrics.drain(lambda mine: [mine]) == {}
+    assert metrics.drain(lambda mine: mine)
+    assert metrics.drain(lambda mine: mine) == {}
 
 
 def test_time_spent_elsewhere_does_not_count() -> None:
@@ -81,4 +83,4 @@ def test_time_spent_elsewhere_does_not_count() -> None:
     for batch, result in results(0, 1, 2)[0]:
         metrics.add(batch, result, get_objective("perce"))
     # More time is left out than has passed: the interval is as short as an interval can be.
-    assert metrics.drain(lambda mine: [mine])["tokens_per_second"] > 1e6
+    assert metrics.drain(lambda mine: mine)["tokens_per_second"] > 1e6

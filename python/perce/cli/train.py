@@ -30,6 +30,11 @@ the weighting
   --objective_options JSON     options of another objective, as {"gamma": 3}
   --normalize tokens           divide the loss by tokens or by weight
   --ce_warmup_steps 0          steps of plain cross-entropy first
+  --perce_weight_source self   whose log-probabilities weigh: self, reference, column
+  --perce_reference base       frozen reference: the base under the adapters, or a folder
+  --perce_scores FILE          the column: what perce score wrote about the same data
+  --refresh_every 1            epochs between two profile-free passes
+  --ledger true                keep each token's PIR over training; see perce ledger
 
 batches
   --max_tokens 16384           tokens in a packed micro-batch

@@ -1,4 +1,4 @@
-"""New adapters on a base model, as training wants them."""
+"""New adapters on a base model, as training wants them; and dropout, as it does not."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def with_adapters(model: nn.Module, peft_config: Any, *, seed: int) -> nn.Module
     except ValueError as error:
         raise OptionError("peft_config", " ".join(str(error).split())) from error
     return adapted
+
+
+def dropout_rate(model: nn.Module) -> float:
+    """The highest dropout rate of the base model's own layers; adapters' dropout is left out."""
+    rates = [
+        float(module.p)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and "lora_dropout" not in name
+    ]
+    return max(rates, default=0.0)

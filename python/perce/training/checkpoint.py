@@ -2,95 +2,93 @@
 
 transformers writes a checkpoint in place and resumes from the highest number, torn or not; without
 its optimizer or random state it resumes silently different. Here a checkpoint is written under
-another name, flushed and renamed, and resuming compares what it belongs to with the run at hand.
+another name, flushed and renamed, with a list of its parts, and resuming compares what it belongs
+to with the run at hand (:mod:`perce.training.resuming`).
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from perce.errors import TrainingError
+from safetensors import SafetensorError
 
-logger = logging.getLogger(__name__)
+from perce.errors import OptionError, TrainingError
 
-STATE_FILE = "perce_state.json"
-FORMAT_VERSION = 1
 STAGING = ".checkpoint.partial"
 """Folder, beside the checkpoints, in which the next one is written."""
 
-_PARTS = ("trainer_state.json", "optimizer.pt", "scheduler.pt", STATE_FILE)
-_WEIGHTS = (
-    "adapter_model.safetensors",
-    "model.safetensors",
-    "model.safetensors.index.json",
-)
+_FORMER = ".former"
+"""Ends the name of a checkpoint that is just being replaced by another of the same step."""
+
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
+"""Stand in the messages of torch's file writer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """What a run and its checkpoints must have in common to be continued exactly.
+def check_output_dir(output_dir: Path) -> None:
+    """Make sure, before long work, that its results can be written; makes the folder.
 
-    Attributes:
-        data: key of the prepared data.
-        template: hash of the prompt template.
-        plan: hash of the packing plan: lengths, packing options, seed, number of ranks.
-        objective: name of the token weighting.
-        objective_options: its options.
-        normalize: what the loss is divided by.
-        ce_warmup_steps: steps of plain cross-entropy.
-        gradient_accumulation_steps: micro-batches an optimizer step.
-        world_size: number of ranks.
-        threads: threads torch computes with; another number rounds differently.
+    Raises:
+        OptionError: it is a file, lies under one, or is read-only.
     """
+    probe = output_dir / f".perce-{os.getpid()}"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OptionError(
+            "output_dir", f"{output_dir} cannot be written: {error.strerror or error}"
+        ) from error
 
-    data: str
-    template: str
-    plan: str
-    objective: str
-    objective_options: Mapping[str, float]
-    normalize: str
-    ce_warmup_steps: int
-    gradient_accumulation_steps: int
-    world_size: int
-    threads: int
 
-    def write(self, folder: Path) -> None:
-        """Write it into a checkpoint."""
-        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=2)
-        (folder / STATE_FILE).write_text(text + "\n", encoding="utf-8")
+def recover(output_dir: Path) -> None:
+    """Clear away what a killed run left half done, and put back what it was about to replace.
 
-    def check(self, folder: Path) -> None:
-        """Make sure that a checkpoint is whole and belongs to this run.
+    Args:
+        output_dir: the run's folder; it need not exist.
 
-        Another number of threads is only reported: the run goes on, no longer bit for bit.
+    Raises:
+        TrainingError: the folder cannot be written.
+    """
+    try:
+        for former in output_dir.glob(f".checkpoint-*{_FORMER}"):
+            target = output_dir / former.name.removeprefix(".").removesuffix(_FORMER)
+            if target.exists():
+                shutil.rmtree(former)
+            else:
+                former.replace(target)
+        shutil.rmtree(output_dir / STAGING, ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot clear what a former run left in {output_dir}: {error.strerror or error}"
+        ) from error
 
-        Raises:
-            TrainingError: a part is missing, or something differs; the message names it.
-        """
-        missing = [name for name in _PARTS if not (folder / name).is_file()]
-        if not any((folder / name).is_file() for name in _WEIGHTS):
-            missing.append(" or ".join(_WEIGHTS[:2]))
-        if not list(folder.glob("rng_state*.pth")):
-            missing.append("rng_state.pth")
-        if missing:
-            raise TrainingError(
-                f"{folder.name} is not whole, {', '.join(missing)} missing: resume from another"
-            )
-        stored = _read(folder / STATE_FILE)
-        for name, value in asdict(self).items():
-            if stored.get(name) == value:
-                continue
-            difference = f"{name} is {_show(stored.get(name))} there and {_show(value)} here"
-            if name != "threads":
-                raise TrainingError(f"{folder.name} belongs to another run: {difference}")
-            logger.warning("%s: %s; the run is no longer bit-equal", folder.name, difference)
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what goes wrong when weights or states are written into one line.
+
+    Args:
+        what: what is being written.
+
+    Raises:
+        TrainingError: the disk is full, or something else keeps it from being written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"cannot write {what}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise TrainingError(f"cannot write {what}: {error}") from error
+    except RuntimeError as error:
+        # torch's writer says no more than that fewer bytes arrived than it had sent.
+        if not any(word in str(error) for word in _TORCH_WRITER):
+            raise
+        raise TrainingError(f"cannot write {what}: is the disk full? torch: {error}") from error
 
 
 def find_checkpoint(resume: str | bool, output_dir: Path) -> Path:
@@ -126,15 +124,14 @@ def publish(staged: Path, target: Path) -> None:
     for path in sorted(staged.rglob("*")):
         _flush(path)
     _flush(staged)
+    # The same step may be saved twice, as at an epoch's end, and no rename replaces a folder: the
+    # former one stands aside, where `recover` finds it, until the new one has its name.
+    former = target.with_name(f".{target.name}{_FORMER}")
     if target.exists():
-        # The same step saved twice, as at an epoch's end: no rename replaces a folder.
-        former = staged.parent / f"{target.name}.former"
         target.replace(former)
-        staged.replace(target)
-        shutil.rmtree(former)
-    else:
-        staged.replace(target)
+    staged.replace(target)
     _flush(target.parent)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:
@@ -165,21 +162,6 @@ def _checkpoints(output_dir: Path) -> list[Path]:
         if path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()
     ]
     return [path for _, path in sorted(numbered)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TrainingError(f"{path.parent.name}: {path.name} is not JSON: {error}") from None
-    if not isinstance(stored, dict) or stored.get("format_version") != FORMAT_VERSION:
-        raise TrainingError(f"{path.parent.name}: {path.name} is of another version of perce")
-    return stored
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value)
-    return f"{text[:13]}..." if isinstance(value, str) and len(text) > 16 else text
 
 
 def _flush(path: Path) -> None:

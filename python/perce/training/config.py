@@ -33,6 +33,9 @@ _MEANINGLESS: dict[str, str] = {
 }
 """Options of transformers that its own loader or loss would use, and why they mean nothing here."""
 
+WEIGHT_SOURCES = ("self", "reference", "column")
+"""Whose log-probabilities can make the weights."""
+
 
 @dataclass
 class PerCEConfig(TrainingArguments):  # type: ignore[misc]
@@ -53,6 +56,19 @@ class PerCEConfig(TrainingArguments):  # type: ignore[misc]
             by the sum of their weights; the objective's own by default.
         ce_warmup_steps: optimizer steps of plain cross-entropy before the objective. From a base
             that does not use profiles yet, self-estimated weights are slower than CE.
+        perce_weight_source: whose log-probabilities make the weights: "self", the model as it
+            trains; "reference", a frozen model, run over the data once before the first step; or
+            "column", the file ``perce_scores``. Objectives that need no profile-free
+            log-probabilities do not read it, so that one file serves all arms of a comparison.
+        perce_reference: the frozen model of "reference": "base", the model under its adapters (the
+            default with PEFT), or a folder of a model or of an adapter for it.
+        perce_scores: Parquet of ``perce score`` over the very same data; for "column", or with
+            "self" and ``refresh_every`` above 1 for the first epoch's profile-free
+            log-probabilities.
+        refresh_every: epochs between two profile-free passes over the data with "self"; in between
+            the stored log-probabilities are used. 1 is the paper's.
+        ledger: keep a score ledger in ``output_dir``: each response token's PIR over training.
+        ledger_decay: decay of the ledger's moving average of PIR, from visit to visit.
         packing: fill micro-batches up to ``max_tokens``; otherwise a micro-batch is
             ``per_device_train_batch_size`` records. Nothing is padded either way.
         max_tokens: tokens of the with-profile stream in a micro-batch.
@@ -77,6 +93,22 @@ class PerCEConfig(TrainingArguments):  # type: ignore[misc]
     )
     ce_warmup_steps: int = field(
         default=0, metadata={"help": "Steps of plain cross-entropy before the objective."}
+    )
+    perce_weight_source: str = field(
+        default="self", metadata={"help": "What makes the weights: self, reference or column."}
+    )
+    perce_reference: str | None = field(
+        default=None, metadata={"help": "Frozen reference: base, or a model's or adapter's folder."}
+    )
+    perce_scores: str | None = field(
+        default=None, metadata={"help": "Parquet that perce score wrote over the same data."}
+    )
+    refresh_every: int = field(
+        default=1, metadata={"help": "Epochs between two profile-free passes over the data."}
+    )
+    ledger: bool = field(default=True, metadata={"help": "Keep a score ledger in output_dir."})
+    ledger_decay: float = field(
+        default=0.5, metadata={"help": "Decay of the ledger's average of PIR, a visit."}
     )
     packing: bool = field(default=True, metadata={"help": "Fill micro-batches up to max_tokens."})
     max_tokens: int = field(default=16384, metadata={"help": "Tokens in a packed micro-batch."})
@@ -126,17 +158,52 @@ class PerCEConfig(TrainingArguments):  # type: ignore[misc]
             raise OptionError("objective_options", 'give a mapping, as in {"gamma": 5}')
         if self.normalize not in (None, "tokens", "weight"):
             raise OptionError("normalize", f"{self.normalize!r}: give tokens or weight")
-        for name, least in (("ce_warmup_steps", 0), ("max_tokens", 1)):
+        for name, least in (("ce_warmup_steps", 0), ("max_tokens", 1), ("refresh_every", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise OptionError(name, f"{value!r}: give a whole number of at least {least}")
-        for name in ("learning_rate", "short_ratio", "personal_threshold"):
+        for name in ("learning_rate", "short_ratio", "personal_threshold", "ledger_decay"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise OptionError(name, f"{value!r}: give a finite number")
         if self.short_ratio <= 0:
             raise OptionError("short_ratio", f"{self.short_ratio}: give a number above 0")
+        if not 0 <= self.ledger_decay < 1:
+            raise OptionError("ledger_decay", f"{self.ledger_decay}: give 0 up to below 1")
+        self._check_source()
         self.make_objective()
+
+    def _check_source(self) -> None:
+        source = self.perce_weight_source
+        if source not in WEIGHT_SOURCES:
+            raise OptionError(
+                "perce_weight_source", f"{source!r}: give {', '.join(WEIGHT_SOURCES)}"
+            )
+        if self.perce_reference is not None and source != "reference":
+            raise OptionError(
+                "perce_reference",
+                f"means nothing with perce_weight_source {source!r}: use 'reference'",
+            )
+        if source != "self" and self.refresh_every > 1:
+            raise OptionError(
+                "refresh_every",
+                f"leave it out: with perce_weight_source {source!r} nothing is refreshed",
+            )
+        if self.refresh_every > 1 and not self.ledger:
+            raise OptionError(
+                "ledger", "refresh_every above 1 reads what the ledger stores: use it"
+            )
+        if source == "column" and self.perce_scores is None:
+            raise OptionError(
+                "perce_scores", "is missing: give the Parquet of perce score that holds the column"
+            )
+        read = source == "column" or (source == "self" and self.refresh_every > 1)
+        if self.perce_scores is not None and not read:
+            raise OptionError(
+                "perce_scores",
+                "is read with perce_weight_source 'column', or with 'self' and refresh_every above "
+                "1: leave it out",
+            )
 
     def make_objective(self) -> Objective:
         """The objective that these options describe.

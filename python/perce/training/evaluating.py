@@ -160,6 +160,10 @@ class EvaluatingTrainer(SavingTrainer):
             return disabled
         return nullcontext()
 
+    def _total(self, value: Tensor) -> Tensor:
+        """The sum over the ranks of a tensor on the CPU."""
+        return self._sum(value.to(self.args.device)).cpu()
+
     def _sum(self, value: Tensor) -> Tensor:
         if self.args.world_size == 1:
             return value

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from perce import _core
 from perce.objectives import Objective
 from perce.ops import WeightedCE
 from perce.pairs import PairBatch
 
 QUANTILES = {"pir_p05": 0.05, "pir_p50": 0.50, "pir_p95": 0.95}
 
-Gather = Callable[[dict[str, Any]], list[dict[str, Any]]]
-"""Collects one dictionary from every rank, on every rank."""
+BINS = 4097
+"""Bins of the core's histogram, whose layout is fixed: counts of all ranks add up."""
+
+Total = Callable[[Tensor], Tensor]
+"""Sums a tensor over the ranks; every rank calls it at the same point."""
 
 
 class IntervalMetrics:
     """Sums over the micro-batches since the last log entry.
 
-    Results stay on their device until :meth:`drain`, which is the only place that waits for it.
-    Holds 4 bytes a response token of the interval for the quantiles of PIR.
+    Results stay on their device until :meth:`drain`, which is the only place that waits for it:
+    4 bytes a response token of the interval, for the quantiles of PIR.
     """
 
     def __init__(self) -> None:
@@ -71,28 +74,32 @@ class IntervalMetrics:
             self._pir.append(result.pir[counted])
         self._tokens += int(batch.with_profile.input_ids.shape[0])
 
-    def drain(self, gather: Gather) -> dict[str, float]:
+    def drain(self, total: Total) -> dict[str, float]:
         """Return the interval's metrics over all ranks, and begin the next interval.
 
         Args:
-            gather: collects over ranks; every rank must call at the same point.
+            total: sums over ranks.
 
         Returns:
             ``ce`` (plain cross-entropy in nats a token), ``weight_mean``, ``weight_at_min`` and
             ``weight_at_max`` (shares of tokens at the objective's bounds), ``pir_p05``,
-            ``pir_p50``, ``pir_p95`` (nats; absent without a profile-free pass),
+            ``pir_p50``, ``pir_p95`` (nats, to 0.5 %; absent where no PIR was computed),
             ``tokens_per_second`` (with-profile tokens) and ``data_wait`` (share of the time).
         """
         seconds = max(time.perf_counter() - self._started, 1e-9)
-        mine = {
-            "sums": torch.stack(self._sums).double().sum(0).tolist() if self._sums else [0.0] * 5,
-            "pir": torch.cat(self._pir).cpu().numpy() if self._pir else np.empty(0, np.float32),
-            "tokens": self._tokens,
-            "wait": self._waited / seconds,
-        }
-        ranks = gather(mine)
+        counts = np.zeros(BINS, dtype=np.int64)
+        if self._pir:
+            values = torch.cat(self._pir).to("cpu", torch.float32)
+            _core.histogram(np.ascontiguousarray(values.numpy()), counts)
+        sums = torch.zeros(8, dtype=torch.float64)
+        if self._sums:
+            sums[:5] = torch.stack(self._sums).double().sum(0)
+        shares = [self._tokens, self._waited / seconds, 1.0]
+        sums[5:] = torch.tensor(shares, dtype=torch.float64)
+        both = total(torch.cat([sums, torch.from_numpy(counts).double()])).cpu()
         self._reset()
-        n, weight, at_min, at_max, nll = np.sum([rank["sums"] for rank in ranks], axis=0)
+        n, weight, at_min, at_max, nll, tokens, waited, ranks = both[:8].tolist()
+        counts = both[8:].to(torch.int64).numpy()
         if n == 0:
             return {}
         logs = {
@@ -101,10 +108,9 @@ class IntervalMetrics:
             "weight_at_min": at_min / n,
             "weight_at_max": at_max / n,
         }
-        pir = np.concatenate([rank["pir"] for rank in ranks])
-        if len(pir):
-            values = np.quantile(pir, list(QUANTILES.values()))
-            logs |= dict(zip(QUANTILES, values, strict=True))
-        logs["tokens_per_second"] = sum(rank["tokens"] for rank in ranks) / seconds
-        logs["data_wait"] = float(np.mean([rank["wait"] for rank in ranks]))
-        return {name: float(value) for name, value in logs.items()}
+        if counts.any():
+            found = _core.quantiles(counts, np.array(list(QUANTILES.values())))
+            logs |= dict(zip(QUANTILES, found.tolist(), strict=True))
+        logs["tokens_per_second"] = tokens / seconds
+        logs["data_wait"] = waited / ranks
+        return logs

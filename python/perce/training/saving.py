@@ -10,10 +10,17 @@ from typing import Any
 
 from transformers import Trainer
 
-from perce.errors import TrainingError
 from perce.modeling.unwrap import is_peft
 from perce.training.card import write_card
-from perce.training.checkpoint import STAGING, RunState, find_checkpoint, publish, rotate
+from perce.training.checkpoint import (
+    STAGING,
+    find_checkpoint,
+    publish,
+    recover,
+    rotate,
+    writing,
+)
+from perce.training.resuming import RunState
 
 
 class SavingTrainer(Trainer):  # type: ignore[misc]
@@ -33,6 +40,16 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         """What to write beside saved weights; see :func:`perce.training.card.run_info`."""
         raise NotImplementedError
 
+    def begin(self, checkpoint: Path | None) -> None:
+        """Called before training, once the checkpoint to resume from has been checked."""
+
+    def save_parts(self, folder: Path | None) -> None:
+        """Write what else a checkpoint consists of; every rank calls this.
+
+        Args:
+            folder: the checkpoint's folder, or None on ranks that do not save.
+        """
+
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
@@ -45,13 +62,16 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
             TrainingError: the checkpoint is not whole or belongs to another run.
         """
         output_dir = Path(self.args.output_dir)
-        shutil.rmtree(output_dir / STAGING, ignore_errors=True)
+        if self.args.should_save:
+            recover(output_dir)
+        self.accelerator.wait_for_everyone()
         checkpoint = None
         if resume_from_checkpoint:
-            folder = find_checkpoint(resume_from_checkpoint, output_dir)
-            self.run_state().check(folder)
-            checkpoint = str(folder)
-        return super().train(checkpoint, trial, ignore_keys_for_eval)
+            checkpoint = find_checkpoint(resume_from_checkpoint, output_dir)
+            self.run_state().check(checkpoint)
+        self.begin(checkpoint)
+        resumed = None if checkpoint is None else str(checkpoint)
+        return super().train(resumed, trial, ignore_keys_for_eval)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or super()._get_output_dir(trial))
@@ -63,22 +83,23 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         main = self.args.should_save
         self._staging = staging
         try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if main:
-                self._name_best(run_dir)
-                self.state.save_to_json(str(staging / name / "trainer_state.json"))
-                self.run_state().write(staging / name)
-                publish(staging / name, run_dir / name)
-        except OSError as error:
-            raise TrainingError(f"cannot write {name}: {error.strerror or error}") from error
+            with writing(name):
+                super()._save_checkpoint(model, trial)
+                self.save_parts(staging / name if main else None)
+                self.accelerator.wait_for_everyone()
+                if main:
+                    self._name_best(run_dir)
+                    self.state.save_to_json(str(staging / name / "trainer_state.json"))
+                    self.run_state().write(staging / name)
+                    publish(staging / name, run_dir / name)
         finally:
             self._staging = None
             if main:
                 shutil.rmtree(staging, ignore_errors=True)
         self._name_best(run_dir)
         if main:
-            rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+            with writing(name):
+                rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(run_dir / name))
         self.accelerator.wait_for_everyone()

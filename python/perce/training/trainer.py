@@ -12,10 +12,15 @@ What differs from ``transformers.Trainer``, and why:
 
 from __future__ import annotations
 
+import logging
+import math
+from contextlib import nullcontext
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
@@ -23,14 +28,38 @@ from perce.errors import OptionError
 from perce.modeling.check import check_model
 from perce.modeling.unwrap import base_model, is_peft
 from perce.tokens import PreparedData
-from perce.training.adapters import with_adapters
+from perce.training.adapters import dropout_rate, with_adapters
 from perce.training.card import run_info
-from perce.training.checkpoint import RunState
+from perce.training.checkpoint import check_output_dir
 from perce.training.config import PerCEConfig
 from perce.training.evaluating import named_data
+from perce.training.fingerprint import frozen_weights, trained_weights
 from perce.training.interrupt import InterruptCallback
 from perce.training.metrics import IntervalMetrics
+from perce.training.recording import Recorder
+from perce.training.reference import REFERENCE_FILE, Ranks, reference_key, reference_scores
+from perce.training.resuming import RunState
+from perce.training.sources import StoredScores, WeightSource
 from perce.training.stepping import OptimizerStep, SteppingTrainer
+
+logger = logging.getLogger(__name__)
+
+_COMPARED = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "optim",
+    "optim_args",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+)
+"""Options that change what a step does; a checkpoint silently keeps its own value of some."""
 
 
 class PerCETrainer(SteppingTrainer):
@@ -73,6 +102,7 @@ class PerCETrainer(SteppingTrainer):
             model = with_adapters(model, peft_config, seed=args.seed)
         if is_peft(model) and args.gradient_checkpointing:
             base_model(model).enable_input_require_grads()
+        check_output_dir(Path(args.output_dir))
         # One process drives one device; several are `accelerate launch`'s business.
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
@@ -89,7 +119,12 @@ class PerCETrainer(SteppingTrainer):
         self.normalize = args.normalize or self.objective.normalize
         self._router_weight = self._find_router_weight()
         self._check_reference()
+        self._check_source()
+        self._warn_of_dropout()
+        self._base_weights_name = frozen_weights(self.model)
+        self._trained_weights_name = trained_weights(self.model)
         self.model_check = check_model(self.model)
+        self._source = WeightSource()
         self._interval = IntervalMetrics()
         self._step = OptimizerStep(n=torch.ones(()))
         self._exams: dict[str, Tensor] = {}
@@ -106,7 +141,7 @@ class PerCETrainer(SteppingTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the interval's metrics beside the training loss."""
         if "loss" in logs:
-            logs |= self._interval.drain(self._gather)
+            logs |= self._interval.drain(self._total)
         super().log(logs, start_time)
 
     def train(
@@ -126,9 +161,14 @@ class PerCETrainer(SteppingTrainer):
             transformers' ``TrainOutput``.
 
         Raises:
-            TrainingError: the checkpoint is not whole or belongs to another run, the loss is not
-                finite, or a checkpoint cannot be written.
+            TrainingError: the checkpoint is not whole or belongs to another run, the loss or a
+                gradient is not finite, or a checkpoint cannot be written.
+            LedgerError: the score ledger cannot be written.
+            PackingError: a record is longer than ``max_tokens``; the message names it.
+            StoreError: ``perce_scores`` are about other data.
         """
+        # First: a record that is too long is found before hours of other work.
+        self.get_train_dataloader()
         if self.args.eval_strategy != "no":
             self.set_exams()
         self._interval = IntervalMetrics()
@@ -137,22 +177,112 @@ class PerCETrainer(SteppingTrainer):
             return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         finally:
             self._interrupt.remove()
+            self._stop_recording()
+
+    def begin(self, checkpoint: Path | None) -> None:
+        """Start the score ledger, or go on with it, and get the scores that make the weights."""
+        args = self.args
+        if self._keeps_ledger():
+            self._recorder = Recorder.start(
+                Path(args.output_dir),
+                self.train_dataset,
+                checkpoint=checkpoint,
+                decay=args.ledger_decay,
+                rank=args.process_index,
+                world_size=args.world_size,
+            )
+            self.add_callback(self._recorder)
+        self._source = WeightSource(
+            args.perce_weight_source,
+            refresh_every=args.refresh_every,
+            scores=self._scores,
+            ledger=None if self._recorder is None else self._recorder.ledger,
+        )
+
+    def save_parts(self, folder: Path | None) -> None:
+        """Write the ledger's state into a checkpoint."""
+        if self._recorder is not None:
+            self._recorder.save(folder, self.state.global_step)
+
+    def _stop_recording(self) -> None:
+        if self._recorder is not None:
+            self.remove_callback(self._recorder)
+            self._recorder.ledger.close()
+            self._recorder = None
 
     def run_state(self) -> RunState:
         """What this run's checkpoints belong to."""
         args, meta = self.args, self.train_dataset.meta
+        steps = args.max_steps
+        if steps <= 0:
+            steps = math.ceil(args.num_train_epochs * self.steps_per_epoch)
         return RunState(
             data=meta["key"],
             template=meta["template_hash"],
             plan=self.get_train_dataloader().plan_hash,
+            base_weights=self._base_weights_name,
+            trained_weights=self._trained_weights_name,
             objective=self.objective.name,
             objective_options=dict(self.objective.options),
             normalize=self.normalize,
             ce_warmup_steps=args.ce_warmup_steps,
+            perce_weight_source=args.perce_weight_source if self._reads_scores else "self",
+            scores=self._scores_key,
+            refresh_every=args.refresh_every if self._reads_scores else 1,
+            ledger=args.ledger_decay if self._keeps_ledger() else None,
+            arguments={name: _plain(getattr(args, name)) for name in _COMPARED},
             gradient_accumulation_steps=args.gradient_accumulation_steps,
             world_size=args.world_size,
             threads=torch.get_num_threads(),
+            max_steps=steps,
         )
+
+    # ---- scores ----
+
+    def _keeps_ledger(self) -> bool:
+        """Only the model's own profile-free pass makes scores worth remembering."""
+        own = self.args.perce_weight_source == "self"
+        return bool(self.args.ledger and own and self._reads_scores)
+
+    @property
+    def _reads_scores(self) -> bool:
+        return "logp_without" in self.objective.needs
+
+    @property
+    def _reference(self) -> str | None:
+        if self.args.perce_weight_source != "reference" or not self._reads_scores:
+            return None
+        return str(self.args.perce_reference or "base")
+
+    @cached_property
+    def _scores_key(self) -> str:
+        if self._reference is not None:
+            return reference_key(self._reference, self._base_weights_name)
+        return "" if self._scores is None else self._scores.key
+
+    @cached_property
+    def _scores(self) -> StoredScores | None:
+        """The scores that the options name, read or computed once."""
+        args, data = self.args, self.train_dataset
+        if self._reference is None:
+            if args.perce_scores is None or not self._reads_scores:
+                return None
+            return StoredScores.read(args.perce_scores, data)
+        base = self._base_weights() if self._reference == "base" else nullcontext()
+        with base, self._evaluating(data) as loader:
+            return reference_scores(
+                self._reference,
+                self.model,
+                data,
+                Path(args.output_dir) / REFERENCE_FILE,
+                key=self._scores_key,
+                loader=loader,
+                ranks=Ranks(
+                    anywhere=self._anywhere,
+                    total=self._total,
+                    saves=args.should_save,
+                ),
+            )
 
     def run_info(self) -> dict[str, Any]:
         """What ``perce.json`` and the model card tell."""
@@ -179,15 +309,6 @@ class PerCETrainer(SteppingTrainer):
             },
         )
 
-    def _anywhere(self, flag: bool) -> bool:
-        return bool(self._sum(torch.tensor(int(flag), device=self.args.device)))
-
-    def _gather(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
-        if self.args.world_size == 1:
-            return [mine]
-        gathered: list[dict[str, Any]] = gather_object([mine])
-        return gathered
-
     # ---- what does not go together ----
 
     def _find_router_weight(self) -> float:
@@ -209,3 +330,37 @@ class PerCETrainer(SteppingTrainer):
                 f"{self.objective.name!r} needs a frozen reference, which is the base model under "
                 "its adapters: train with PEFT (use_peft)",
             )
+
+    def _check_source(self) -> None:
+        args, objective = self.args, self.objective
+        if args.perce_weight_source == "self" or not self._reads_scores:
+            return
+        others = sorted(objective.needs - {"logp_without"})
+        if others:
+            raise OptionError(
+                "perce_weight_source",
+                f"objective {objective.name!r} also needs {', '.join(others)}, which a source "
+                "other than 'self' does not tell: use 'self'",
+            )
+        if self._reference == "base" and not is_peft(self.model):
+            raise OptionError(
+                "perce_reference",
+                "without adapters no frozen base is left once training has begun: give a model's "
+                "folder, or train with PEFT (use_peft)",
+            )
+
+    def _warn_of_dropout(self) -> None:
+        if not self._reads_scores or self.args.perce_weight_source != "self":
+            return
+        rate = dropout_rate(self.model)
+        if rate > 0:
+            logger.warning(
+                "the model's own dropout (%s) biases PIR, whose two passes then differ by more "
+                "than the profile: set it to 0 in the model's config",
+                rate,
+            )
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON has it."""
+    return value.value if isinstance(value, Enum) else value
