@@ -2,19 +2,38 @@
 
 All arrays are 1-D and C-contiguous and have exactly the dtype given here; anything else is a
 ``TypeError`` that names the argument. Calls release the GIL and start no threads.
-``perce.errors.StoreError`` and ``PackingError`` carry ``record``, the index of the first record at
-fault, or None.
+``perce.errors.StoreError``, ``PackingError`` and ``LedgerError`` carry ``record``, the index of the
+first record at fault, or None; ``LedgerError`` carries ``path``, the file at fault, or None.
 """
 
-from typing import TypeAlias, final
+import os
+from collections.abc import Sequence
+from typing import Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TokenStore", "epoch_order", "group_records", "pack_pairs", "rank_bins"]
+__all__ = [
+    "JournalReader",
+    "JournalWriter",
+    "Scores",
+    "TokenStore",
+    "epoch_order",
+    "group_records",
+    "histogram",
+    "pack_pairs",
+    "quantiles",
+    "rank_bins",
+]
 
+_F32: TypeAlias = npt.NDArray[np.float32]
+_F64: TypeAlias = npt.NDArray[np.float64]
+_U32: TypeAlias = npt.NDArray[np.uint32]
+_U64: TypeAlias = npt.NDArray[np.uint64]
 _I32: TypeAlias = npt.NDArray[np.int32]
 _I64: TypeAlias = npt.NDArray[np.int64]
+
+_Path: TypeAlias = str | os.PathLike[str]
 
 _StreamArrays: TypeAlias = tuple[_I64, _I64, _I32, _I64]
 """A stream's buffers: input_ids [T], position_ids [T], cu_seqlens [S + 1] (int32), rows [N]."""
@@ -129,4 +148,229 @@ def rank_bins(order: _I64, rank: int, world_size: int) -> _I64:
 
     Raises:
         PackingError: a rank outside its world, or an order with negative bins.
+    """
+
+@final
+class Scores:
+    """The ledger's state: each response token's scores after the last visit to its record.
+
+    Record i has the tokens ``response_offsets[i]`` to ``response_offsets[i + 1]``. A token's PIR is
+    an exponential moving average over the visits to its record: the first visit sets it, a later
+    one makes it ``decay * before + (1 - decay) * pir``, in float32. Its log-prob without the
+    profile is the last one. It takes 8 bytes a token and 16 a record.
+
+    Only finite values enter; NaN means that a token was never visited.
+
+    Args:
+        response_offsets: int64 [n + 1], from 0 on and never decreasing.
+        decay: share of the past, from 0 (the last value alone) to below 1.
+
+    Raises:
+        LedgerError: offsets or decay out of range.
+    """
+
+    def __new__(cls, response_offsets: _I64, decay: float) -> Scores: ...
+    def __len__(self) -> int:
+        """Number of records n."""
+
+    @property
+    def decay(self) -> float:
+        """Share of the past in the moving average, as float32 holds it."""
+
+    def update(self, step: int, records: _I64, pir: _F32, logp_without: _F32) -> None:
+        """Take in a batch.
+
+        Args:
+            step: optimizer step, 0 to 2**32 - 1.
+            records: [S], in the order of their values.
+            pir: [N], of the records' response tokens, record after record.
+            logp_without: [N], log-probs without the profile.
+
+        Raises:
+            LedgerError: a record is not in the data, an array has another length, or a value is not
+                finite; nothing has been changed then.
+        """
+
+    def replay(
+        self, steps: _U32, records: _I64, lengths: _I64, pir: _F32, logp_without: _F32
+    ) -> None:
+        """Take in visits one after the other, as a :class:`JournalReader` yields them.
+
+        Raises:
+            LedgerError: as for :meth:`update`, or a visit has another number of tokens than its
+                record; nothing has been changed then.
+        """
+
+    def apply_frames(self, frames: bytes) -> int:
+        """Take in the visits of another rank, as its :meth:`JournalWriter.append` returned them.
+
+        Returns:
+            The number of visits.
+
+        Raises:
+            LedgerError: as for :meth:`replay`, or the bytes are no whole frames; nothing has been
+                changed then.
+        """
+
+    def pir(self) -> _F32:
+        """Moving average of every response token's PIR; NaN before the first visit."""
+
+    def logp_without(self) -> _F32:
+        """Last log-prob without the profile of every response token; NaN before the first visit."""
+
+    def gather_logp_without(self, index: _I64) -> _F32:
+        """Last log-probs without the profile of the tokens of a batch, by its ledger index, [N].
+
+        The index -1, of tokens that count nowhere, gives 0.
+
+        Raises:
+            LedgerError: an index is not in the data.
+        """
+
+    def visits(self) -> _U32:
+        """Number of visits to every record, [n]."""
+
+    def last_step(self) -> _U32:
+        """Step of the last visit to every record; 0 before the first, [n]."""
+
+    def write_snapshot(self, path: _Path, step: int) -> None:
+        """Write the state after a step: to ``path`` + ".tmp", synced and renamed into place.
+
+        Raises:
+            LedgerError: the system refuses; an older file at ``path`` is as it was then.
+        """
+
+    @staticmethod
+    def read_snapshot(path: _Path, response_offsets: _I64) -> tuple[Scores, int]:
+        """Read a snapshot of these records: the scores, and the step that they stand after.
+
+        Raises:
+            LedgerError: the file is missing, torn, damaged, of another release or of other data.
+        """
+
+@final
+class JournalWriter:
+    """A journal that is open for appending: every visit to a record, one frame each.
+
+    Frames are with the operating system once :meth:`append` returns: a killed process loses none, a
+    machine that loses power those since :meth:`sync`. Opening drops what is left of a write that
+    was cut short and, with ``keep_to``, the frames of later steps, in one change of the file's
+    length.
+
+    Args:
+        path: the file; made where there is none.
+        keep_to: last step whose frames are kept; None keeps all.
+
+    Raises:
+        LedgerError: the file is no journal, cannot be written, or is damaged before frames that
+            would be kept; it is as it was then.
+    """
+
+    def __new__(cls, path: _Path, *, keep_to: int | None = None) -> JournalWriter: ...
+    @property
+    def dropped_frames(self) -> int:
+        """Whole frames that were dropped on opening, as their steps lie beyond ``keep_to``."""
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes that were dropped on opening: of dropped frames and of a write cut short."""
+
+    def append(
+        self, step: int, records: _I64, lengths: _I64, pir: _F32, logp_without: _F32
+    ) -> bytes:
+        """Append the visits of a batch.
+
+        Args:
+            step: optimizer step, 0 to 2**32 - 1, at least that of the frame before.
+            records: [S], each below 2**32.
+            lengths: [S], the records' numbers of response tokens.
+            pir: [N], record after record.
+            logp_without: [N], log-probs without the profile.
+
+        Returns:
+            The frames, for other ranks to :meth:`Scores.apply_frames`.
+
+        Raises:
+            LedgerError: an argument does not fit; or the system takes a part only, as a full disk
+                does, and the file was cut back to what it held before.
+        """
+
+    def sync(self) -> None:
+        """Wait until everything that was appended is on disk.
+
+        Raises:
+            LedgerError: the system refuses, or the journal is closed.
+        """
+
+    def close(self) -> None:
+        """Sync and close the file; closing again does nothing.
+
+        Raises:
+            LedgerError: the system refuses.
+        """
+
+@final
+class JournalReader:
+    """Iterates over the visits that journals hold, in blocks, never holding more than one of them.
+
+    Journals (of ranks) are merged by step; visits of one step come in the order of ``paths``. A
+    block is ``(steps uint32 [F], records int64 [F], lengths int64 [F], pir float32 [N],
+    logp_without float32 [N])``: F visits, and the values of their N response tokens, visit after
+    visit. :meth:`Scores.replay` takes it as it is.
+
+    What is appended after opening is not read, nor is what is left at the end of a write that was
+    cut short: see :attr:`torn_bytes`.
+
+    Args:
+        paths: the journals.
+        block_tokens: a block ends with the visit that brings it to this many tokens.
+        after: read only steps above it.
+        through: read only steps up to it.
+
+    Raises:
+        LedgerError: a file is no journal; or, from the iteration, it is damaged before whole frames
+            or its steps go back.
+    """
+
+    def __new__(
+        cls,
+        paths: Sequence[_Path],
+        *,
+        block_tokens: int = 1_048_576,
+        after: int | None = None,
+        through: int | None = None,
+    ) -> JournalReader: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[_U32, _I64, _I64, _F32, _F32]: ...
+    @property
+    def torn_bytes(self) -> _U64:
+        """Bytes at the end of each journal that are no whole frame; known once it was iterated."""
+
+def histogram(values: _F32, counts: _I64) -> None:
+    """Count values into bins of fixed layout, on top of what ``counts`` holds; NaN is not counted.
+
+    Counts of the same length mean the same everywhere: histograms merge by addition. Bin 2048 holds
+    what is nearer to 0 than 2**-20; bin 2048 + k holds ``2**((k - 1) / 70 - 20) <= x < 2**(k / 70 -
+    20)`` and bin 2048 - k the same below 0; the outermost bins hold all beyond 606 as well.
+
+    Args:
+        values: [N].
+        counts: [4097], changed in place.
+
+    Raises:
+        LedgerError: counts of another length.
+    """
+
+def quantiles(counts: _I64, q: _F64) -> _F64:
+    """Quantiles of what :func:`histogram` counted; NaN where it counted nothing.
+
+    Quantile q is the smallest value v such that a share of at least q of the values is v or less
+    (NumPy's ``method="inverted_cdf"``), within 0.5 % where its size is between 2**-20 and 606.
+
+    Args:
+        counts: [4097].
+        q: [k], each from 0 to 1.
+
+    Raises:
+        LedgerError: counts of another length or below 0, or q out of range.
     """

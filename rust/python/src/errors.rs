@@ -1,12 +1,13 @@
-//! Rust errors as `perce.errors`, with `.record` set.
+//! Rust errors as `perce.errors`, with `.record` and, for files, `.path` set.
 
-use perce_core::{Error, Kind};
+use perce_core::{Error, Kind, LedgerError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 static STORE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static PACKING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static LEDGER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// The Python exception for an error of the core.
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
@@ -21,4 +22,13 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     };
     // Where perce.errors cannot be imported, that failure is the error to show.
     class.and_then(build).unwrap_or_else(|failure| failure)
+}
+
+/// The Python exception for an error of the ledger.
+pub(crate) fn raise_ledger(py: Python<'_>, error: &LedgerError) -> PyErr {
+    let path = error.path().map(|path| path.to_string_lossy().into_owned());
+    let build = |class: &Bound<'_, PyType>| -> PyResult<PyErr> {
+        Ok(PyErr::from_value(class.call1((error.to_string(), path, error.record()))?))
+    };
+    LEDGER.import(py, "perce.errors", "LedgerError").and_then(build).unwrap_or_else(|failure| failure)
 }
