@@ -128,6 +128,7 @@ def publish(staged: Path, target: Path) -> None:
     # former one stands aside, where `recover` finds it, until the new one has its name.
     former = target.with_name(f".{target.name}{_FORMER}")
     if target.exists():
+        shutil.rmtree(former, ignore_errors=True)
         target.replace(former)
     staged.replace(target)
     _flush(target.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -278,16 +279,26 @@ class SteppingTrainer(EvaluatingTrainer):
         # Ranks stop together: one that went on would wait for the others for ever.
         if not self._anywhere(not all(finite)):
             return
-        mine = [
-            self.train_dataset.record_ids[int(record)]
-            for good, records in zip(finite, self._step.records, strict=True)
-            for record in ([] if good else records)
-        ]
+        raise self._not_finite(
+            "loss",
+            [records for good, records in zip(finite, self._step.records, strict=True) if not good],
+        )
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        # The last look before the optimizer; only float16's scaler goes on after such gradients.
+        norm = super()._get_grad_norm(model, grad_norm)
+        if getattr(self.accelerator, "scaler", None) is None and not math.isfinite(float(norm)):
+            raise self._not_finite("gradient", self._step.records)
+        return norm
+
+    def _not_finite(self, what: str, records: list[Tensor]) -> TrainingError:
+        """The error that names the micro-batches of all ranks; every rank asks for it."""
+        mine = [self.train_dataset.record_ids[int(r)] for batch in records for r in batch]
         broken: list[str] = gather_object(mine)
         names = ", ".join(repr(name) for name in broken[:_NAMED])
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise TrainingError(
-            f"the loss is not finite at step {self.state.global_step + 1}, in the micro-batch of "
+        return TrainingError(
+            f"the {what} is not finite at step {self.state.global_step + 1}, in the micro-batch of "
             f"records {names}{more}: lower learning_rate, or look at these records "
             "(perce inspect --record)"
         )
