@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perce.contrast import pieces, score_batches, score_dataset
+from perce.contrast import score_batches, score_dataset
+from perce.data.pieces import pieces
 from perce.errors import ModelError, OptionError, StoreError
 from perce.pairs import PairLoader
 from tiny import tiny_data, tiny_model, tiny_records, tiny_tokenizer

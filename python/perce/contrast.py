@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from torch import Tensor, nn
 
+from perce.data.pieces import pieces
 from perce.errors import ModelError, OptionError
 from perce.modeling.attention import packed_attention
 from perce.modeling.check import check_model, check_stream
@@ -147,42 +148,6 @@ def score_dataset(
             progress(done, len(loader))
     columns.check(data.record_ids, contrast)
     return columns.table(data, contrast, tokenizer)
-
-
-def pieces(tokenizer: Any, ids: Iterable[int]) -> list[str]:
-    """Text that each token adds to a response; joined, they are the decoded response.
-
-    A token alone does not always decode to its text: leading spaces get lost, and one character can
-    be spread over several byte tokens. Such a character goes to the token that completes it, the
-    others get the empty string.
-
-    Args:
-        tokenizer: of transformers.
-        ids: the token ids of one response, in order.
-
-    Returns:
-        One string a token.
-    """
-    ids = list(ids)
-    texts: list[str] = []
-    # Only a short window is decoded each time: [start, read) is the context that settles leading
-    # spaces, [read, i] is what has not become text yet.
-    start = read = 0
-    before = ""
-    for i in range(len(ids)):
-        after = _decode(tokenizer, ids[start : i + 1])
-        if after.endswith("\ufffd") and i + 1 < len(ids):
-            texts.append("")
-            continue
-        texts.append(after[len(before) :])
-        start, read = read, i + 1
-        before = _decode(tokenizer, ids[start:read])
-    return texts
-
-
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return text
 
 
 class _Columns:

@@ -128,3 +128,11 @@ class History:
             yield Visits(*arrays)
         torn = zip(paths, reader.torn_bytes.tolist(), strict=True)
         self.torn = {path: size for path, size in torn if size}
+
+    def notes(self) -> list[str]:
+        """What to know of :attr:`torn`, in sentences."""
+        return [
+            f"{path.name} ends in {size} bytes of a frame that was never finished; they are left "
+            "out, and gone once the run is resumed"
+            for path, size in self.torn.items()
+        ]

@@ -70,6 +70,11 @@ class ScoreLedger:
         self.info = info
         self.data = data
         self.notes: list[str] = []
+        if info.first_step:
+            self.notes.append(
+                f"the history begins after step {info.first_step}: what came before was journalled "
+                "elsewhere, or lost"
+            )
         self._scores = scores
         offsets = _offsets(data)
         self._starts, self._lengths = offsets[:-1], np.diff(offsets)
@@ -181,31 +186,29 @@ class ScoreLedger:
             LedgerError: there is no ledger, a file of it is damaged, or its data is gone or other.
         """
         place = find_ledger(path)
-        if place.checkpoint is not None and not (place.folder / INFO_FILE).is_file():
-            if data is None:
-                raise LedgerError(
-                    f"{path} lies outside its run's folder, so that its data is not known: give "
-                    "its data (--data)"
-                )
-            data = data if isinstance(data, PreparedData) else PreparedData.open(data)
-            scores, step = Scores.read_snapshot(str(place.checkpoint), _offsets(data))
-            info = LedgerInfo.of(data, decay=scores.decay, world_size=1)
-            info = replace(info, first_step=step)
-            return cls(place.folder, info, data, scores, last_step=step)
-        info = LedgerInfo.read(place.folder)
-        data = info.open_data(data)
+        info = None
+        if (place.folder / INFO_FILE).is_file():
+            info = LedgerInfo.read(place.folder)
+            data = info.open_data(data)
+        elif data is None:
+            raise LedgerError(
+                f"{path} lies outside its run's folder, so that its data is not known: give its "
+                "data (--data)"
+            )
+        elif not isinstance(data, PreparedData):
+            data = PreparedData.open(data)
         if place.checkpoint is not None:
             scores, step = Scores.read_snapshot(str(place.checkpoint), _offsets(data))
+            if info is None:
+                info = LedgerInfo.of(data, decay=scores.decay, world_size=1)
+                info = replace(info, first_step=step)
             return cls(place.folder, info, data, scores, last_step=step)
+        assert info is not None, "find_ledger gives a folder with it, or a checkpoint"
         scores = base_state(place.folder, info, _offsets(data))
         history = History(place.folder, after=info.first_step)
         replay(scores, history)
         ledger = cls(place.folder, info, data, scores)
-        ledger.notes += [
-            f"{torn.name} ends in {size} bytes of a frame that was never finished; they are left "
-            "out, and gone once the run is resumed"
-            for torn, size in history.torn.items()
-        ]
+        ledger.notes += history.notes()
         return ledger
 
     # ---- writing ----
