@@ -76,11 +76,12 @@ class StoredScores:
                 message names the first difference.
         """
         try:
-            table = pq.read_table(path, columns=list(_COLUMNS))
+            there = pq.read_schema(path).names
+            table = pq.read_table(path, columns=[name for name in _COLUMNS if name in there])
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
             raise StoreError(f"{path}: no scores: {reason}; make it with perce score") from None
-        missing = [name for name in _COLUMNS if name not in table.column_names]
+        missing = [name for name in _COLUMNS if name not in there]
         if missing:
             raise StoreError(f"{path} has no column {', '.join(missing)}: make it with perce score")
         _check_rows(path, table, data)
