@@ -65,9 +65,9 @@ class AdapterSlot:
             for name, weight in self._start.items():
                 trainable[name].copy_(weight)
                 trainable[name].grad = None
-        # Mixed precision wraps forward anew for each training, gradient checkpointing hooks the
-        # embeddings anew: a thousand users would run through a thousand of them.
-        for name in ("forward", "_original_forward"):
+        # accelerate wraps forward for mixed precision, and would leave the next training without,
+        # as the model is marked; gradient checkpointing hooks the embeddings, once a training.
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
             vars(self.model).pop(name, None)
         base_model(self.model).disable_input_require_grads()
         self.model.eval()
