@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -118,17 +118,22 @@ def export(
     if target.suffix not in SUFFIXES:
         raise OptionError(str(path), f"is of no known kind; name a file {' or '.join(SUFFIXES)}")
     rows = 0
-    with replacing(target) as scratch, _writer(target.suffix, scratch) as writer:
+    with (
+        replacing(target) as scratch,
+        # A file of Python's own: its errors are the system's, in the system's words.
+        scratch.open("wb") as stream,
+        _writer(target.suffix, stream) as writer,
+    ):
         for block in token_blocks(ledger, threshold=threshold, pieces=pieces):
             writer.write_batch(block)
             rows += block.num_rows
     return rows
 
 
-def _writer(suffix: str, path: Path) -> Any:
+def _writer(suffix: str, stream: BinaryIO) -> Any:
     if suffix == ".parquet":
-        return pq.ParquetWriter(path, SCHEMA)
-    return pa.ipc.new_file(str(path), SCHEMA)
+        return pq.ParquetWriter(stream, SCHEMA)
+    return pa.ipc.new_file(stream, SCHEMA)
 
 
 def _dictionary(names: list[str]) -> pa.DictionaryArray:

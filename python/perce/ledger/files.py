@@ -32,6 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     scratch = path.with_name(f".{path.name}.partial")
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
             handle = os.open(scratch, os.O_RDONLY)

@@ -68,8 +68,8 @@ def verify(path: str | Path, data: PreparedData | str | Path | None = None) -> I
 def _check_journal(path: Path) -> Finding:
     visits = tokens = last = 0
     first = None
-    reader = JournalReader([str(path)])
     try:
+        reader = JournalReader([str(path)])
         for steps, _, lengths, _, _ in reader:
             first = int(steps[0]) if first is None else first
             last = int(steps[-1])
