@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from perce.data.encode import TextEncoder
 from perce.data.prompts import PromptTemplate
 from perce.data.record import ProfileItem, Record
 from perce.errors import RecordError
@@ -75,20 +76,13 @@ class Fitter:
         self.template = template
         self.max_length = max_length
         self.max_profile_length = max_length if max_profile_length is None else max_profile_length
+        self.encode = TextEncoder(tokenizer)
+        """Ids of each of a list of texts, nothing added in front or behind."""
         self._tokenizer = tokenizer
         style = template.style
         self._frame, self._separator = map(
             len, self.encode([style.intro + style.end, style.separator])
         )
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, nothing added in front or behind."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self._tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
-        )["input_ids"]
-        return ids
 
     def fit(
         self, records: Sequence[tuple[Record, Sequence[ProfileItem]]]
