@@ -135,11 +135,15 @@ def group_records(n_records: int, batch_size: int, seed: int | None = None) -> t
         As :func:`pack_pairs`; the last batch is smaller where it must be.
 
     Raises:
-        PackingError: a batch size of 0.
+        PackingError: a batch size of 0, or more records than memory holds.
     """
 
 def epoch_order(n_bins: int, seed: int, epoch: int) -> _I64:
-    """Permutation of the bins for an epoch, the same on every platform; [n_bins]."""
+    """Permutation of the bins for an epoch, the same on every platform; [n_bins].
+
+    Raises:
+        PackingError: more bins than memory holds.
+    """
 
 def rank_bins(order: _I64, rank: int, world_size: int) -> _I64:
     """Bins ``order[rank::world_size]`` of one rank, [ceil(n_bins / world_size)] on every rank.

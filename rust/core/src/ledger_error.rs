@@ -298,7 +298,7 @@ impl fmt::Display for LedgerError {
                  made with"
             ),
             Self::ArrayLength { name, found, expected } => {
-                write!(f, "{name} has length {found}, the records need {expected}; give one entry each")
+                write!(f, "{name} has length {found}, not {expected}; give arrays that fit each other")
             }
             Self::NotFinite { value, record, position } => write!(
                 f,
@@ -328,3 +328,6 @@ impl std::error::Error for LedgerError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

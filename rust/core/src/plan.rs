@@ -11,27 +11,31 @@ use crate::rng::Rng;
 /// runs of the stored order.
 ///
 /// # Errors
-/// [`Error::EmptyBatch`] for a batch size of zero.
+/// [`Error::EmptyBatch`] for a batch size of zero, [`Error::PlanTooLarge`] for more records than memory holds.
 pub fn group_records(records: usize, batch_size: usize, seed: Option<u64>) -> Result<Bins, Error> {
     if batch_size == 0 {
         return Err(Error::EmptyBatch);
     }
-    let mut order: Vec<i64> = (0..signed(records)).collect();
+    let mut order = stored_order(records)?;
     if let Some(seed) = seed {
         // Epochs use the streams from 0 on; the grouping takes the far end.
         Rng::new(seed, u64::MAX).shuffle(&mut order);
     }
-    let mut offsets: Vec<i64> = (0..records).step_by(batch_size).map(signed).collect();
+    let batches = records.div_ceil(batch_size);
+    let mut offsets = reserved(batches + 1)?;
+    offsets.extend((0..records).step_by(batch_size).map(signed));
     offsets.push(signed(records));
     Ok(Bins { offsets, records: order })
 }
 
 /// The order of the bins in an epoch: a permutation that depends on nothing but the arguments.
-#[must_use]
-pub fn epoch_order(bins: usize, seed: u64, epoch: u64) -> Vec<i64> {
-    let mut order: Vec<i64> = (0..signed(bins)).collect();
+///
+/// # Errors
+/// [`Error::PlanTooLarge`] for more bins than memory holds.
+pub fn epoch_order(bins: usize, seed: u64, epoch: u64) -> Result<Vec<i64>, Error> {
+    let mut order = stored_order(bins)?;
     Rng::new(seed, epoch).shuffle(&mut order);
-    order
+    Ok(order)
 }
 
 /// The bins of one rank: `order[rank::world_size]`, as long on every rank.
@@ -54,4 +58,18 @@ pub fn rank_bins(order: &[i64], rank: usize, world_size: usize) -> Result<Vec<i6
         bins.push(-1 - order[missing % order.len()]);
     }
     Ok(bins)
+}
+
+/// The numbers below `entries`.
+fn stored_order(entries: usize) -> Result<Vec<i64>, Error> {
+    let mut order = reserved(entries)?;
+    order.extend((0..).take(entries));
+    Ok(order)
+}
+
+/// Memory for so many numbers, or an error where there is not as much.
+fn reserved(entries: usize) -> Result<Vec<i64>, Error> {
+    let mut numbers = Vec::new();
+    numbers.try_reserve_exact(entries).map_err(|_| Error::PlanTooLarge { entries })?;
+    Ok(numbers)
 }

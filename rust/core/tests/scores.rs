@@ -180,7 +180,7 @@ fn what_does_not_fit_is_named() {
     );
     assert_eq!(
         text(scores().update(1, &[0], &[1.0], &[1.0]).expect_err("length")),
-        "pir has length 1, the records need 2; give one entry each"
+        "pir has length 1, not 2; give arrays that fit each other"
     );
     assert_eq!(
         text(scores().replay(&[1], &[0], &[3], &[1.0; 3], &[1.0; 3]).expect_err("length")),

@@ -43,8 +43,9 @@ pub(crate) fn group_records(
 
 /// The order of the bins in an epoch.
 #[pyfunction]
-pub(crate) fn epoch_order(py: Python<'_>, n_bins: usize, seed: u64, epoch: u64) -> Vector<'_> {
-    py.detach(|| perce_core::epoch_order(n_bins, seed, epoch)).into_pyarray(py)
+pub(crate) fn epoch_order(py: Python<'_>, n_bins: usize, seed: u64, epoch: u64) -> PyResult<Vector<'_>> {
+    let order = py.detach(|| perce_core::epoch_order(n_bins, seed, epoch));
+    Ok(order.map_err(|error| raise(py, error))?.into_pyarray(py))
 }
 
 /// The bins of one rank, repeats encoded as `-1 - bin`.
