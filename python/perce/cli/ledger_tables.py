@@ -41,7 +41,7 @@ def print_summary(
     console.print(_user_table(summary, most))
     left = len(summary.users) - most
     if left > 0:
-        console.print(f"and {left:,} more users, all less personal (--top shows more)")
+        console.print(f"and {left:,} more, less personal (--top lists more)")
     if not summary.tokens:
         console.print(f"No token is personal now: no moving average of PIR is above {threshold:g}.")
         return
