@@ -24,7 +24,7 @@ STAGING = ".checkpoint.partial"
 _FORMER = ".former"
 """Ends the name of a checkpoint that is just being replaced by another of the same step."""
 
-_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "basic_ios::clear")
 """Stand in the messages of torch's file writer."""
 
 

@@ -35,6 +35,9 @@ _KINDS = {
 _UNEQUAL = ("world_size", "threads", "max_steps")
 """What may differ: sums are then formed in another order, or the learning rate falls otherwise."""
 
+_BINS = "gradient_accumulation_steps x ranks"
+"""Bins of an optimizer step, which are the same for 2 ranks x 4 as for 4 ranks x 2."""
+
 _CHANGEABLE = {"README.md", STATE_FILE}
 """Files that may change after a checkpoint was written, or that cannot list themselves."""
 
@@ -108,8 +111,15 @@ class RunState:
         for name, value in _differences(stored, json.loads(json.dumps(asdict(self)))):
             difference = f"{name} is {_show(value[0])} there and {_show(value[1])} here"
             if name not in _UNEQUAL:
-                raise TrainingError(f"{folder.name} belongs to another run: {difference}")
+                remedy = self._remedy(stored) if name == _BINS else ""
+                raise TrainingError(f"{folder.name} belongs to another run: {difference}{remedy}")
             logger.warning("%s: %s; the run is no longer bit-equal", folder.name, difference)
+
+    def _remedy(self, stored: Mapping[str, Any]) -> str:
+        bins = stored["gradient_accumulation_steps"] * stored["world_size"]
+        if bins % self.world_size:
+            return f"; use a number of ranks that divides {bins}"
+        return f"; set gradient_accumulation_steps to {bins // self.world_size}"
 
     def _check_parts(self, folder: Path, stored: Mapping[str, Any]) -> None:
         ranks = stored["world_size"]
@@ -144,7 +154,7 @@ def _differences(
     bins = [run["gradient_accumulation_steps"] * run["world_size"] for run in (there, here)]
     if here["world_size"] != there["world_size"]:
         del pairs["gradient_accumulation_steps"]
-        pairs["gradient_accumulation_steps x ranks"] = (bins[0], bins[1])
+        pairs[_BINS] = (bins[0], bins[1])
     found = [(name, pair) for name, pair in pairs.items() if pair[0] != pair[1]]
     return sorted(found, key=lambda difference: difference[0] in _UNEQUAL)
 
