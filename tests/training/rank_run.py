@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from perce.errors import TrainingError
 from perce.tokens import PreparedData
 from perce.training.config import PerCEConfig
 from perce.training.trainer import PerCETrainer
@@ -40,20 +41,22 @@ class _Gradients(TrainerCallback):
         )
 
 
-def run(case: str, folder: Path, *, accumulation: int) -> dict[str, Any]:
+def run(
+    case: str, folder: Path, output: Path, *, accumulation: int, resume: Path | None = None
+) -> dict[str, Any]:
     """Three steps over five batches, so that two ranks need a repeat in the last."""
     family, options = CASES[case]
     trainer = PerCETrainer(
         tiny_model(family, spread=6.0),
         PerCEConfig(
-            output_dir=str(folder / "run"),
+            output_dir=str(output),
             max_steps=STEPS,
             packing=False,
             per_device_train_batch_size=2,
             gradient_accumulation_steps=accumulation,
             perce_clip_min=0.05,
             learning_rate=0.01,
-            save_strategy="no",
+            save_steps=1,
             eval_strategy="steps",
             eval_steps=1,
             logging_steps=1,
@@ -69,7 +72,7 @@ def run(case: str, folder: Path, *, accumulation: int) -> dict[str, Any]:
     )
     kept = _Gradients()
     trainer.add_callback(kept)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return {
         "ranks": trainer.args.world_size,
         "rank": trainer.args.process_index,
@@ -79,8 +82,37 @@ def run(case: str, folder: Path, *, accumulation: int) -> dict[str, Any]:
     }
 
 
+def broken_on_one_rank(folder: Path) -> str:
+    """What a rank says when the loss is NaN on rank 1 alone; ranks that hang would say nothing."""
+    model = tiny_model(spread=6.0)
+    trainer = PerCETrainer(
+        model,
+        PerCEConfig(
+            output_dir=str(folder / "broken"),
+            max_steps=STEPS,
+            packing=False,
+            per_device_train_batch_size=2,
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        PreparedData.open(folder / "data"),
+    )
+    if trainer.args.process_index == 1:
+        inner = model.model.norm
+        forward = inner.forward
+        inner.forward = lambda hidden: forward(hidden) * torch.nan
+    try:
+        trainer.train()
+    except TrainingError as error:
+        return str(error)
+    return "trained on"
+
+
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     for name in CASES:
-        found = run(name, where, accumulation=1)
+        found = run(name, where, where / f"{name}-run", accumulation=1)
         torch.save(found, where / f"{name}-{found['rank']}.pt")
+    told = broken_on_one_rank(where)
+    (where / f"error-{found['rank']}.txt").write_text(told)
