@@ -36,6 +36,11 @@ BAD = {
     "personal_threshold": float("nan"),
     "learning_rate": float("inf"),
     "objective_options": "{",
+    "perce_weight_source": "somebody",
+    "perce_reference": "base",
+    "perce_scores": "scores.parquet",
+    "refresh_every": 0,
+    "ledger_decay": 1.0,
 }
 
 
@@ -46,6 +51,27 @@ def test_an_option_that_cannot_work_is_named_with_a_remedy(tmp_path, option: str
     assert error.value.option == option
     assert str(error.value).startswith(f"{option}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ({"perce_weight_source": "column"}, "perce_scores"),
+        ({"perce_weight_source": "reference", "perce_scores": "s"}, "perce_scores"),
+        ({"perce_weight_source": "reference", "refresh_every": 2}, "refresh_every"),
+        ({"refresh_every": 2, "ledger": False}, "ledger"),
+    ],
+)
+def test_sources_that_do_not_go_together(tmp_path, options, option: str) -> None:
+    with pytest.raises(OptionError) as error:
+        make(tmp_path, **options)
+    assert error.value.option == option
+
+
+def test_sources_that_do(tmp_path) -> None:
+    make(tmp_path, perce_weight_source="column", perce_scores="s", ledger=False)
+    make(tmp_path, perce_weight_source="reference", perce_reference="m", objective="ce")
+    make(tmp_path, refresh_every=4, perce_scores="s")
 
 
 def test_every_refused_option_exists_and_is_tested() -> None:

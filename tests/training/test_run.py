@@ -41,6 +41,13 @@ def test_the_command_line_goes_over_the_file(tmp_path) -> None:
     assert config.seed == 42
 
 
+def test_a_wrong_value_on_the_command_line_is_not_blamed_on_the_file(tmp_path) -> None:
+    arguments = config_file(tmp_path, "refresh_every: 2\n")
+    with pytest.raises(OptionError) as error:
+        parse_arguments([*arguments, "--refresh_every", "0"])
+    assert "train.yaml" not in str(error.value)
+
+
 def test_mappings_and_lists_in_the_file(tmp_path) -> None:
     text = "objective: longce\nobjective_options: {gamma: 3}\nlora_target_modules: [a, b]\n"
     _, config, lora = parse_arguments(config_file(tmp_path, text))
@@ -53,7 +60,10 @@ def test_mappings_and_lists_in_the_file(tmp_path) -> None:
     [
         ("max_tokns: 4", r"max_tokns: unknown option in .*train\.yaml; did you mean max_tokens\?"),
         ("qqqq: 4", "unknown option"),
-        ("max_tokens: 2.5", "max_tokens.*invalid int value: '2.5'"),
+        ("max_tokens: 2.5", r"max_tokens: invalid int value: '2.5' \(in .*train\.yaml\)"),
+        ("optim: nothing", r"optim: invalid choice: 'nothing' .* \(in .*train\.yaml\)"),
+        ("packing: perhaps", r"packing: Truthy value expected.* \(in .*train\.yaml\)"),
+        ("refresh_every: 0", r"refresh_every: 0: give .* \(in .*train\.yaml\)"),
         ("seed: [1]", "seed.*give one value"),
         ("- a", "holds no options"),
         ("a: : b", "is not YAML"),

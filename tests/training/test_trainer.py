@@ -351,6 +351,14 @@ def test_lora_dropout_warns(data, tmp_path, caplog) -> None:
     assert "lora_dropout 0.1 biases PIR" in caplog.text
 
 
+def test_the_models_own_dropout_warns_where_pir_is_used(data, tmp_path, caplog) -> None:
+    make(data, tmp_path, model=tiny_model("gpt2"), objective="ce")
+    make(data, tmp_path)
+    assert "dropout" not in caplog.text
+    make(data, tmp_path, model=tiny_model("gpt2"))
+    assert "the model's own dropout (0.1) biases PIR" in caplog.text
+
+
 def test_adapters_that_match_nothing_are_refused(data, tmp_path) -> None:
     with pytest.raises(OptionError, match="peft_config"):
         make(data, tmp_path, peft=LoraConfig(target_modules=["nothing"]))
