@@ -19,7 +19,7 @@ THRESHOLD = 0.5
 def became_personal(
     history: Iterable[Visits],
     offsets: I64,
-    before: F32,
+    average: F32,
     *,
     decay: float,
     threshold: float = THRESHOLD,
@@ -30,15 +30,15 @@ def became_personal(
     Args:
         history: the visits, in the order of steps.
         offsets: int64 [n + 1], where each record's response begins.
-        before: float32 [N], the moving averages before the history, NaN where there is none.
+        average: float32 [N], the moving averages before the history, NaN where there is none;
+            brought forward in place.
         decay: share of its old value that the average keeps at each visit.
         threshold: in nats.
-        first_step: the step of ``before``, which stands for tokens that were personal then.
+        first_step: the step of ``average``, which stands for tokens that were personal then.
 
     Returns:
         int64 [N], :data:`NEVER` (-1) for tokens that never were.
     """
-    average = before.copy()
     since = np.where(average > threshold, np.int64(first_step), np.int64(NEVER))
     # As the core computes it, in float32 throughout: the same bits as the state's.
     keep = np.float32(decay)
