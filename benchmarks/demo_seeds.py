@@ -58,7 +58,7 @@ def main() -> None:
         run_demo(
             model,
             args.out / f"seed-{seed}",
-            settings=DemoSettings(seed=seed, generate=0, **sizes),
+            settings=DemoSettings(seed=seed, generate=0, writers=(), **sizes),
             say=lambda line, seed=seed: print(f"[seed {seed}] {line}", flush=True),
         ).evaluations
         for seed in seeds

@@ -11,6 +11,7 @@ import pytest
 from perce.demo import model as demo_model
 from perce.demo import run as demo_run
 from perce.demo.run import DemoResult
+from perce.demo.writers import WritersTable
 from perce.evaluation import Evaluation, evaluate_adapters
 from perce.tokens import PreparedData
 from tiny import tiny_model, tiny_tokenizer
@@ -40,7 +41,10 @@ def test_it_prints_tables_caveat_memory_and_page(
         say("a step")
         tell("working", 1, 1)
         results = {"val": evaluation, "unseen": evaluation}
-        return DemoResult(results, out / "heatmap.html", out / "comparison.md", 5_400_000_000)
+        nll = {name: {"A": 2.0, "B": 3.0} for name in ("shared", "A", "B")}
+        table = WritersTable(("A", "B"), {"A": 8, "B": 8}, nll, "Write.", {"A": "I write."})
+        page, report = out / "heatmap.html", out / "comparison.md"
+        return DemoResult(results, table, page, report, 5_400_000_000)
 
     monkeypatch.setattr(demo_run, "run_demo", done)
     code, text, err = run("demo", "--model", place / "model", "--out", tmp_path)
@@ -51,6 +55,8 @@ def test_it_prints_tables_caveat_memory_and_page(
         "Held-out addresses",
         "Presidents never seen",
         "perce - ce",
+        "| shared adapter | 2.000 | 3.000 |",
+        "I write.",
         "This is a demonstration: model,",
         "three seeds",
         "peak memory: 5.4 GB",

@@ -13,10 +13,13 @@ from perce.tokens import PreparedData
 from tiny import tiny_model, tiny_tokenizer
 
 
-def plain_greedy(model: Any, data: PreparedData, record: int, most: int) -> str:
+def plain_greedy(
+    model: Any, data: PreparedData, record: int, most: int, *, with_profile: bool = True
+) -> str:
     """The definition: no padding, no cache, the likeliest token each time."""
     tokenizer = tiny_tokenizer()
-    ids = data.record(record).prefix_with_ids.tolist()
+    prepared = data.record(record)
+    ids = (prepared.prefix_with_ids if with_profile else prepared.prefix_without_ids).tolist()
     start = len(ids)
     for _ in range(most):
         with torch.no_grad():
@@ -37,6 +40,20 @@ def test_batches_write_what_single_records_would(data: PreparedData, batch_size:
     )
     assert texts == [plain_greedy(model, data, record, 12) for record in records]
     assert len(set(texts)) > 1, "equal texts could not tell a mix-up"
+
+
+def test_the_profile_can_be_left_out(data: PreparedData) -> None:
+    model = tiny_model(seed=2)
+    records = [7, 0, 3]
+
+    def texts(with_profile: bool) -> list[str]:
+        return generate_responses(
+            model, tiny_tokenizer(), data, records, max_new_tokens=8, with_profile=with_profile
+        )
+
+    plain = [plain_greedy(model, data, record, 8, with_profile=False) for record in records]
+    assert texts(False) == plain
+    assert texts(True) != plain
 
 
 def test_generation_stops_at_the_end_token(data: PreparedData) -> None:

@@ -1,4 +1,4 @@
-"""The whole way on real text: prepare, score, train CE and PerCE, compare, draw.
+"""The whole way on real text: prepare, score, train CE and PerCE, compare, draw; two writers.
 
 Every step is remembered by a key over all that it depends on: a finished one is not done again, an
 interrupted training goes on from its checkpoint.
@@ -26,7 +26,8 @@ from perce.demo.known_truth import truth_auroc
 from perce.demo.model import model_note
 from perce.demo.settings import DemoSettings
 from perce.demo.steps import Steps, folder_key, key_of
-from perce.demo.training import train_arm
+from perce.demo.training import train_arm, train_writers
+from perce.demo.writers import SHARED, WritersSource, WritersTable, compare_writers
 from perce.evaluation import Evaluation, evaluate_adapters
 from perce.modeling.loading import load_model, load_tokenizer
 from perce.prepare import PrepareOptions, prepare
@@ -39,6 +40,7 @@ SPLITS = {
     "unseen": "Presidents never seen in training",
 }
 GALLERY = "gallery"
+WRITERS = "writers"
 GALLERY_SHOWN = 10
 """Known-truth records on the page, two of each kind; all are scored."""
 
@@ -54,11 +56,13 @@ class DemoResult:
     Attributes:
         evaluations: the comparison on each held-out split.
         heatmap: the page.
+        writers: two writers' adapters on each other's text, unless the settings name none.
         report: the comparisons as Markdown.
         peak_memory: bytes this process held at most, or None where the system does not say.
     """
 
     evaluations: Mapping[str, Evaluation]
+    writers: WritersTable | None
     heatmap: Path
     report: Path
     peak_memory: int | None
@@ -79,7 +83,8 @@ def run_demo(
         model: the model's folder; see :func:`perce.demo.model.smollm2_folder`.
         out: where everything goes; may hold an earlier run's steps.
         settings: sizes; the documented demo by default.
-        sources: the texts, by ``text`` (splits train, val, unseen) and ``gallery``.
+        sources: the texts, by ``text`` (splits train, val, unseen), ``gallery``, and ``writers``
+            (splits train, val).
         say: called with a line before each step.
         tell: called inside a step, as it advances.
 
@@ -88,7 +93,8 @@ def run_demo(
         KeyboardInterrupt: Ctrl-C, after training has saved a checkpoint.
     """
     demo = _Demo(model, out, settings or DemoSettings(), say, tell or _say_nothing)
-    return demo.run(sources or {"text": SotuSource(), GALLERY: KnownTruthSource()})
+    every = SotuSource(per_president=None)
+    return demo.run(sources or {"text": SotuSource(), GALLERY: KnownTruthSource(), WRITERS: every})
 
 
 class _Demo:
@@ -116,13 +122,16 @@ class _Demo:
             self._loaded = None
             adapters[arm] = self._train(arm, data["train"])
         evaluations = {name: self._evaluate(data[name], adapters, scores[name]) for name in SPLITS}
+        writers = None
+        if self._settings.writers:
+            writers = self._writers(sources[WRITERS], adapters["perce"])
         report = self._out / "comparison.md"
+        parts = [evaluation.to_markdown() for evaluation in evaluations.values()]
+        if writers is not None:
+            parts.append(writers.to_markdown())
         with replacing(report) as scratch:
-            scratch.write_text(
-                "\n".join(evaluation.to_markdown() for evaluation in evaluations.values()),
-                encoding="utf-8",
-            )
-        return DemoResult(evaluations, page, report, peak_memory())
+            scratch.write_text("\n".join(parts), encoding="utf-8")
+        return DemoResult(evaluations, writers, page, report, peak_memory())
 
     # ---- the steps ----
 
@@ -210,9 +219,8 @@ class _Demo:
 
     def _train(self, objective: str, data: PreparedData) -> Path:
         folder = self._out / objective
-        options = asdict(self._settings)
         unused = ("eval_records", "gallery_records", "threshold", "generate", "max_new_tokens")
-        options = {name: value for name, value in options.items() if name not in unused}
+        options = {name: v for name, v in self._arm_options().items() if name not in unused}
         key = key_of(self._common, data.meta["key"], options, objective)
         finished = folder / "adapter_config.json"
         if self._steps.done(f"train {objective}", key, finished):
@@ -235,7 +243,7 @@ class _Demo:
         self, data: PreparedData, adapters: Mapping[str, Path], scores: pa.Table
     ) -> Evaluation:
         name = data.path.name
-        key = key_of(self._common, data.meta["key"], asdict(self._settings), folder_keys(adapters))
+        key = key_of(self._common, data.meta["key"], self._arm_options(), folder_keys(adapters))
         path = self._out / f"eval-{name}.json"
         if self._steps.done(f"evaluate {name}", key, path):
             self._say(f"Comparing on {name}: done before")
@@ -258,6 +266,62 @@ class _Demo:
             scratch.write_text(evaluation.to_json(), encoding="utf-8")
         self._steps.mark(f"evaluate {name}", key)
         return evaluation
+
+    def _writers(self, source: Source, shared: Path) -> WritersTable:
+        settings = self._settings
+        sizes = {"train": settings.writer_records, "val": settings.writer_eval_records}
+        data = {
+            split: prepare(
+                WritersSource(source, settings.writers, sizes),
+                split,
+                self._tokenizer,
+                self._out / "prepared-writers",
+                options=PrepareOptions(
+                    k=settings.writer_items,
+                    max_length=settings.max_length,
+                    seed=settings.seed,
+                    overwrite=True,
+                ),
+                progress=partial(self._prepared, "writers", sum(sizes.values())),
+            )
+            for split in sizes
+        }
+        keys = [split.meta["key"] for split in data.values()]
+        key = key_of(self._common, keys, asdict(settings), folder_keys({SHARED: shared}))
+        path = self._out / "writers.json"
+        names = " and ".join(settings.writers)
+        if self._steps.done("writers", key, path):
+            self._say(f"{names}: done before")
+            return WritersTable.from_json(path.read_text(encoding="utf-8"))
+        out = self._out / "writers"
+        if not self._steps.done("begin writers", key):
+            # Another demo's adapters must not be taken for this one's.
+            shutil.rmtree(out, ignore_errors=True)
+            self._steps.mark("begin writers", key)
+        self._say(f"{names}: an adapter each, starting from the perce adapter")
+        self._loaded = None
+        adapters = train_writers(
+            self._folder, shared, data["train"], data["val"], out, settings, tell=self._tell
+        )
+        table = compare_writers(
+            self._model(),
+            self._tokenizer,
+            {SHARED: shared, **adapters},
+            data["val"],
+            request=0,
+            max_tokens=settings.max_tokens,
+            max_new_tokens=settings.max_new_tokens,
+            tell=self._tell,
+        )
+        with replacing(path) as scratch:
+            scratch.write_text(table.to_json(), encoding="utf-8")
+        self._steps.mark("writers", key)
+        return table
+
+    def _arm_options(self) -> dict[str, Any]:
+        """The settings that the comparison of the arms depends on."""
+        options = asdict(self._settings).items()
+        return {name: value for name, value in options if not name.startswith("writer")}
 
     def _model(self) -> Any:
         """The base model, loaded when first needed."""

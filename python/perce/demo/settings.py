@@ -25,6 +25,12 @@ class DemoSettings:
         generate: records a split to generate for.
         max_new_tokens: most tokens of a generation.
         seed: of both arms.
+        writers: the two writers who get an adapter of their own; none leaves that out.
+        writer_records: most training records of a writer.
+        writer_eval_records: most held-out records of a writer.
+        writer_items: paragraphs in a prompt; few, so that the style is the adapter's to learn.
+        writer_steps: optimizer steps of an adapter, one micro-batch each.
+        writer_learning_rate: higher than the arms', for a difference that shows in minutes.
     """
 
     train_records: int = 56
@@ -42,3 +48,9 @@ class DemoSettings:
     generate: int = 6
     max_new_tokens: int = 64
     seed: int = 0
+    writers: tuple[str, ...] = ("James K. Polk", "Barack Obama")
+    writer_records: int = 40
+    writer_eval_records: int = 8
+    writer_items: int = 1
+    writer_steps: int = 8
+    writer_learning_rate: float = 1e-3

@@ -1,4 +1,4 @@
-"""One arm of the demo's comparison: a LoRA adapter trained with one objective."""
+"""The demo's trainings: an arm of the comparison, and an adapter for each of two writers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from perce.demo.settings import DemoSettings
+from perce.errors import TrainingError
+from perce.fleet import AdapterSlot, train_fleet
 from perce.modeling.loading import load_model, load_tokenizer
 from perce.tokens import PreparedData
 from perce.training import LoraArguments, PerCEConfig, PerCETrainer
@@ -75,6 +77,63 @@ def train_arm(
         raise KeyboardInterrupt
     trainer.save_model()
     trainer.save_state()
+
+
+def train_writers(
+    model: Path,
+    shared: Path,
+    data: PreparedData,
+    held_out: PreparedData,
+    out: Path,
+    settings: DemoSettings,
+    *,
+    tell: Callable[[str, int, int], None],
+) -> dict[str, Path]:
+    """Train an adapter for each writer, starting from the shared one; the finished ones are kept.
+
+    Args:
+        model: the base model's folder.
+        shared: folder of the adapter to start from.
+        data: the writers' training records.
+        held_out: the writers' held-out records.
+        out: the fleet's folder.
+        settings: sizes and options.
+        tell: called after each optimizer step.
+
+    Returns:
+        Each writer's adapter.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; a checkpoint was saved.
+        TrainingError: a training failed.
+    """
+    config = PerCEConfig(
+        learning_rate=settings.writer_learning_rate,
+        max_steps=settings.writer_steps,
+        max_tokens=settings.max_tokens,
+        save_strategy="no",
+        personal_threshold=settings.threshold,
+        report_to="none",
+        seed=settings.seed,
+    )
+    base = load_model(model, device="cpu" if config.use_cpu else None)
+    report = train_fleet(
+        AdapterSlot.shared(base, shared),
+        data,
+        out,
+        config=config,
+        users=settings.writers,
+        eval_data=held_out,
+        min_records=1,
+        start=f"the adapter {shared.name}",
+        progress=tell,
+    )
+    folders = {}
+    for writer, result in report.users.items():
+        if result.folder is None:
+            raise TrainingError(f"no adapter for {writer}: {result.reason}")
+        folders[writer] = out / result.folder
+    return folders
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]

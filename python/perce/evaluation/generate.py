@@ -24,9 +24,10 @@ def generate_responses(
     *,
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
     batch_size: int = 8,
+    with_profile: bool = True,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Generate a response to each record's prompt with its profile, greedily.
+    """Generate a response to each record's prompt, greedily.
 
     Prompts are padded on the left, so that every response starts right after its prompt; those of
     like length share a batch.
@@ -38,6 +39,7 @@ def generate_responses(
         records: indices into ``data``.
         max_new_tokens: most tokens of a response.
         batch_size: prompts at once.
+        with_profile: show the user's profile in the prompt.
         progress: called after each batch.
 
     Returns:
@@ -55,7 +57,10 @@ def generate_responses(
         eos_token_id=end,
         pad_token_id=pad,
     )
-    prompts = [data.record(record).prefix_with_ids for record in records]
+    prompts = [
+        record.prefix_with_ids if with_profile else record.prefix_without_ids
+        for record in map(data.record, records)
+    ]
     texts = [""] * len(prompts)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     device = next(model.parameters()).device
