@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory):
     return tiny_data(tmp_path_factory.mktemp("prepared"))
 
 
-def make(data, output: Path, *, lora: bool = True, **options):
+def make(data, output: Path, *, lora: bool = True, dropout: float = 0.0, **options):
     settings = {
         "output_dir": str(output),
         "num_train_epochs": 2,
@@ -42,13 +42,13 @@ def make(data, output: Path, *, lora: bool = True, **options):
         "use_cpu": True,
         **options,
     }
-    peft = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM") if lora else None
+    peft = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)
     return PerCETrainer(
         tiny_model(spread=6.0),
         PerCEConfig(**settings),
         data,
         processing_class=tiny_tokenizer(),
-        peft_config=peft,
+        peft_config=peft if lora else None,
     )
 
 
@@ -72,18 +72,33 @@ def last_of(finished: Path) -> int:
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "all weights"])
 def test_resuming_is_bit_equal_at_every_checkpoint(data, tmp_path, lora: bool) -> None:
-    """Over an accumulation remainder and an epoch's border."""
-    whole = make(data, tmp_path / "whole", lora=lora, gradient_accumulation_steps=4)
+    """Over an accumulation remainder and an epoch's border, with random numbers and the ledger.
+
+    Adapters drop out, and every other epoch takes its profile-free log-probabilities from the
+    ledger.
+    """
+    options = {
+        "lora": lora,
+        "dropout": 0.1 if lora else 0.0,
+        "gradient_accumulation_steps": 4,
+        "refresh_every": 2,
+    }
+    whole = make(data, tmp_path / "whole", **options)
     assert len(whole.get_train_dataloader()) % 4 != 0, "no remainder"
+    whole_run = tmp_path / "whole"
     whole.train()
     expected = weights_of(whole)
     steps = last_of(tmp_path / "whole")
+    last = f"checkpoint-{steps}"
     for step in range(1, steps):
         output = tmp_path / f"from-{step}"
-        resumed = make(data, output, lora=lora, gradient_accumulation_steps=4)
+        resumed = make(data, output, **options)
         resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
         got = weights_of(resumed)
         assert all(torch.equal(got[name], expected[name]) for name in expected), step
+        for part in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "ledger.bin"):
+            ours, theirs = ((run / last / part).read_bytes() for run in (output, whole_run))
+            assert ours == theirs, (step, part)
 
 
 def test_a_checkpoint_is_whole_and_nothing_else_is_left(finished) -> None:
