@@ -1,6 +1,8 @@
 //! Owned columns for tests, and a strategy for them.
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub mod batch;
+
 use perce_core::{Error, Ragged, TokenStore};
 use proptest::prelude::*;
 

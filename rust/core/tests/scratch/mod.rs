@@ -1,4 +1,5 @@
 //! Folders of their own for tests that write files.
+#![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
