@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from perce.ledger.distribution import BINS, Distribution
 from perce.ledger.layout import CHECKPOINT_FILE
 from perce.ledger.personal import became_personal
 from perce.ledger.ragged import repeats, token_index
+from perce.ledger.summary import summarise
 from perce.tokens import PreparedData
 
 RECORDS = 12
@@ -99,6 +102,19 @@ def test_when_tokens_became_personal(
         threshold=threshold,
     )
     assert in_blocks.tolist() == expected
+
+
+def test_an_average_at_the_threshold_is_not_above_it(data: PreparedData, tmp_path: Path) -> None:
+    n = int(data.response_offsets[1])
+    zeros = np.zeros(n, np.float32)
+    with ScoreLedger.create(tmp_path / "ledger", data) as ledger:
+        ledger.update(1, np.array([0]), zeros + np.float32(0.5), zeros)
+        ledger.update(2, np.array([0]), zeros + np.float32(0.75), zeros)
+    opened = ScoreLedger.open(tmp_path)
+    assert set(opened.became_personal(0.5)[:n].tolist()) == {2}
+    assert set(opened.became_personal(0.625)[:n].tolist()) == {-1}
+    assert summarise(opened, threshold=0.625).total.personal == 0
+    assert [part.personal for part in opened.quantiles(threshold=0.5)] == [0, n]
 
 
 def test_tokens_that_were_personal_before_the_history(
