@@ -48,6 +48,13 @@ def test_a_wrong_value_on_the_command_line_is_not_blamed_on_the_file(tmp_path) -
     assert "train.yaml" not in str(error.value)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_bars_are_for_terminals(monkeypatch, terminal: bool) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert parse_arguments([])[1].disable_tqdm is not terminal
+    assert parse_arguments(["--disable_tqdm", "false"])[1].disable_tqdm is False
+
+
 def test_mappings_and_lists_in_the_file(tmp_path) -> None:
     text = "objective: longce\nobjective_options: {gamma: 3}\nlora_target_modules: [a, b]\n"
     _, config, lora = parse_arguments(config_file(tmp_path, text))

@@ -78,8 +78,12 @@ def run(args: argparse.Namespace) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return 0
+    from transformers.utils.logging import disable_progress_bar
+
     from perce.training.run import make_parser, parse_arguments, train
 
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     if {"--help_all", "--help-all"} & set(arguments):
         make_parser().print_help()
         return 0

@@ -38,7 +38,7 @@ def check_output_dir(output_dir: Path) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise OptionError(
             "output_dir", f"{output_dir} cannot be written: {error.strerror or error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,9 @@ def parse_arguments(
     typed = {argument.split("=")[0].lstrip("-").replace("-", "_") for argument in arguments}
     if namespace.use_peft and "learning_rate" not in given | typed:
         namespace.learning_rate = LORA_LEARNING_RATE
+    if namespace.disable_tqdm is None and not sys.stderr.isatty():
+        # In a file or a pipe a progress bar is a line a step; the log tells as much.
+        namespace.disable_tqdm = True
     values = vars(namespace)
 
     def make(kind: type[Made]) -> Made:
