@@ -40,7 +40,15 @@ def collate(store: _core.TokenStore, records: list[int], *, ignore: bool = False
 def test_star_import_gives_all_names_of_the_stub() -> None:
     names: dict[str, object] = {}
     exec("from perce._core import *", names)
-    assert {"TokenStore", "epoch_order", "group_records", "pack_pairs", "rank_bins"} <= names.keys()
+    assert {"Scores", "TokenStore", "histogram", "pack_pairs"} <= names.keys()
+
+
+@pytest.mark.parametrize("entries", [2**60, 2**64 - 1])
+def test_a_plan_of_absurd_size_is_an_error_not_a_panic(entries: int) -> None:
+    with pytest.raises(PackingError, match=f"a plan of {entries} entries"):
+        _core.epoch_order(entries, 0, 0)
+    with pytest.raises(PackingError, match=f"a plan of {entries} entries"):
+        _core.group_records(entries, 8)
 
 
 def test_one_batch_written_out() -> None:
