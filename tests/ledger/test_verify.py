@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ledger_runs import Ranks, Step, batch
 from perce._core import JournalWriter
 from perce.errors import LedgerError
-from perce.ledger import ScoreLedger
+from perce.ledger import History, ScoreLedger
 from perce.ledger.layout import CHECKPOINT_FILE, journal_path
 from perce.ledger.verify import Finding, verify
 from perce.tokens import PreparedData
@@ -57,7 +57,12 @@ def texts(findings: list[Finding]) -> list[str]:
     return [("DAMAGE " if finding.damage else "") + finding.text for finding in findings]
 
 
-def test_a_whole_ledger(run: Path, data: PreparedData) -> None:
+@pytest.mark.parametrize("block_tokens", [1, 1 << 20])
+def test_a_whole_ledger(
+    run: Path, data: PreparedData, monkeypatch: pytest.MonkeyPatch, block_tokens: int
+) -> None:
+    # Blocks may end within a step, and at a checkpoint's.
+    monkeypatch.setitem(History.__init__.__kwdefaults__, "block_tokens", block_tokens)
     tokens = [5 * int(np.diff(data.response_offsets)[rank::2].sum()) for rank in range(2)]
     journals = [
         f"journal-{rank}.log: 30 visits in steps 1 to 5, {tokens[rank]:,} tokens, every checksum "
