@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,42 @@ def test_the_others_are_the_profile_in_their_order() -> None:
     made = list(expand_history([record], instruction="Write {title} for {x}"))
     assert [(r.id, r.query, r.response) for r in made][1] == ("7/1", "Write b for {x}", "b text")
     assert made[1].profile == (items[0], items[2])
+
+
+@given(records=histories(), dated=st.booleans(), draw=st.data())
+def test_earlier_profiles_never_show_what_is_asked_for_later(
+    records: list[Record], dated: bool, draw: st.DataObject
+) -> None:
+    if dated:
+        dates = st.sampled_from(["1999", "2001-05", "2003-01-01"])
+        records = [
+            replace(r, profile=tuple(replace(i, date=draw.draw(dates)) for i in r.profile))
+            for r in records
+        ]
+    made = list(expand_history(records, earlier=True))
+    assert Counter(r.response for r in made) == Counter(
+        r.response for r in expand_history(records)
+    ), "the same targets, each once"
+    for user in ("ana", "bo"):
+        mine = [r for r in made if r.user_id == user]
+        for position, record in enumerate(mine):
+            later = {(normal(r.retrieval_query), normal(r.response)) for r in mine[position:]}
+            shown = {(normal(i.title), normal(i.content)) for i in record.profile}
+            assert not later & shown
+
+
+def test_earlier_goes_by_date_where_all_have_one() -> None:
+    def titles(dates: list[str]) -> list[list[str]]:
+        items = tuple(
+            ProfileItem(t, title=t, content=f"{t} text", date=date)
+            for t, date in zip("abc", dates, strict=True)
+        )
+        record = Record("7", "ana", items, (Message("user", "?"),), "!")
+        made = expand_history([record], earlier=True)
+        return [[*(item.title for item in r.profile), r.retrieval_query] for r in made]
+
+    assert titles(["2003", "2001", "2002"]) == [["b"], ["b", "c"], ["b", "c", "a"]]
+    assert titles(["2003", "", "2002"]) == [["a"], ["a", "b"], ["a", "b", "c"]]
 
 
 def test_an_instruction_must_hold_the_title() -> None:

@@ -115,6 +115,10 @@ def test_history_and_dropped_items(
     printed = capsys.readouterr().out
     assert "Now one" in printed
     assert "1 kept, 1 cut" in printed or "0 kept, 1 cut, 1 dropped" in printed
+    earlier = (*command, "--history-earlier", "--model", model, "--out", tmp_path / "earlier")
+    capsys.readouterr()
+    assert perce(*earlier) == 0
+    assert "1 records without any" in capsys.readouterr().out
 
 
 def test_a_history_of_nothing(tmp_path: Path, model: str) -> None:
@@ -143,6 +147,7 @@ def test_a_history_of_nothing(tmp_path: Path, model: str) -> None:
         ("--source sotu --path x", "path: belongs to --source longlamp or tabular"),
         ("--source known_truth --task topic", "task: belongs to --source longlamp"),
         ("--source known_truth --history_instruction x", "history_instruction: belongs to"),
+        ("--source known_truth --history_earlier", "history_earlier: belongs to --history"),
         ("--source tabular --path . --field author", "field: 'author' is not OURS=THEIRS"),
         ("--source tabular --path . --field id=a --field id=b", "field: 'id' is given twice"),
         ("--source known_truth --max-length 701", "max_length: 701 is over the model's context"),

@@ -86,6 +86,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add_option(
         data,
+        "--history_earlier",
+        action="store_true",
+        help="with --history: only the items before it as profile, as perce fleet wants it",
+    )
+    add_option(
+        data,
         "--history_instruction",
         help="how --history asks for an item, such as 'Write an essay called \"{title}\"'",
     )
@@ -200,9 +206,11 @@ def build_source(args: argparse.Namespace) -> Source:
     else:
         source = KnownTruthSource()
     if args.history:
-        return HistorySource(source, args.history_instruction)
+        return HistorySource(source, args.history_instruction, earlier=args.history_earlier)
     if args.history_instruction is not None:
         raise OptionError("history_instruction", "belongs to --history")
+    if args.history_earlier:
+        raise OptionError("history_earlier", "belongs to --history")
     return source
 
 
