@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perce.data.fit import FittedRecord, Fitter
+from perce.data.fitting import Recipe, Worker, fit_all
 from perce.data.prompts import PromptTemplate
-from perce.data.retrieval import METHODS, retrieve
+from perce.data.record import Record
+from perce.data.retrieval import METHODS
 from perce.data.sources.base import Source, check_split
 from perce.data.store import FORMAT_VERSION, META_FILE, StoreWriter, is_prepared_folder, restore
 from perce.errors import OptionError, RecordError, StoreError
@@ -51,6 +54,8 @@ class PrepareOptions:
         limit: Use only so many of the first good records.
         skip_bad: Leave bad records out, counted and listed, instead of stopping at the first.
         overwrite: Replace a folder that was prepared otherwise.
+        num_proc: Processes that retrieve and tokenise; the folder is the same for any number.
+            Each takes seconds to start, so more than one pays from some 100,000 records on.
 
     Raises:
         OptionError: A value that cannot work.
@@ -65,13 +70,21 @@ class PrepareOptions:
     limit: int | None = None
     skip_bad: bool = False
     overwrite: bool = False
+    num_proc: int = 1
 
     def __post_init__(self) -> None:
         if self.retrieval not in METHODS:
             raise OptionError(
                 "retrieval", f"unknown method {self.retrieval!r}; one of {', '.join(METHODS)}"
             )
-        least = {"k": 0, "max_length": 2, "max_profile_length": 1, "context": 2, "limit": 1}
+        least = {
+            "k": 0,
+            "max_length": 2,
+            "max_profile_length": 1,
+            "context": 2,
+            "limit": 1,
+            "num_proc": 1,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -166,38 +179,34 @@ def prepare(
         if folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite):
             return PreparedData.open(folder)
 
-    fitter = Fitter(
-        template, tokenizer, max_length=max_length, max_profile_length=options.max_profile_length
+    worker = Worker(
+        Recipe(
+            tokenizer=tokenizer,
+            template=template.to_dict(),
+            max_length=max_length,
+            max_profile_length=options.max_profile_length,
+            method=options.retrieval,
+            k=options.k,
+            seed=options.seed,
+        )
     )
     tally = _Tally(template)
-    on_bad = tally.bad.append if options.skip_bad else None
-    records = islice(source.records(split, on_bad=on_bad), options.limit)
-    with StoreWriter(folder) as writer:
-        while chunk := list(islice(records, _CHUNK)):
-            selected = [
-                (
-                    record,
-                    retrieve(
-                        record.profile,
-                        record.search_query,
-                        method=options.retrieval,
-                        k=options.k,
-                        seed=options.seed,
-                    ),
-                )
-                for record in chunk
-            ]
+    chunks = _Chunks(source, split, options)
+    results = fit_all(worker, chunks, options.num_proc)
+    with StoreWriter(folder) as writer, closing(results):
+        for fitted_chunk in results:
+            tally.bad += chunks.bad.popleft()
             good = []
-            for fitted in fitter.fit(selected):
+            for fitted in fitted_chunk:
                 if isinstance(fitted, FittedRecord):
                     good.append(fitted)
-                elif on_bad is None:
-                    raise fitted
+                elif options.skip_bad:
+                    tally.bad.append(fitted)
                 else:
-                    on_bad(fitted)
-            tally.add(good, fitter)
+                    raise fitted
+            tally.add(good, worker.fitter)
             writer.append(good, [len(f.record.profile) - len(f.items) for f in good])
-            if progress is not None:
+            if progress is not None and fitted_chunk:
                 progress(writer.n_records + len(tally.bad))
         if writer.n_records == 0:
             raise StoreError(
@@ -215,6 +224,29 @@ def prepare(
         if not (folder.exists() and _reusable(folder, key, identity, overwrite=options.overwrite)):
             writer.finish(meta, replace=options.overwrite)
     return PreparedData.open(folder)
+
+
+class _Chunks:
+    """The source's records, some at a time; ``bad`` holds those that could not be read of each.
+
+    Chunks may be read ahead: what is bad in one is listed with it, so that lists do not depend on
+    how far.
+    """
+
+    def __init__(self, source: Source, split: str, options: PrepareOptions) -> None:
+        self.bad: deque[list[RecordError]] = deque()
+        self._found: list[RecordError] = []
+        on_bad = self._found.append if options.skip_bad else None
+        self._records = islice(source.records(split, on_bad=on_bad), options.limit)
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        while True:
+            chunk = list(islice(self._records, _CHUNK))
+            self.bad.append(self._found.copy())
+            self._found.clear()
+            yield chunk  # perhaps empty: what is bad at the end belongs to it
+            if not chunk:
+                return
 
 
 class _Tally:

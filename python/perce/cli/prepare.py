@@ -134,6 +134,13 @@ def add_parser(subparsers: Any) -> None:
         prompt, "--date", help="the date that templates print as today's (default 2024-07-26)"
     )
     add_option(
+        parser,
+        "--num_proc",
+        type=int,
+        default=1,
+        help="processes that tokenise (default 1); pays from some 100,000 records on",
+    )
+    add_option(
         parser, "--overwrite", action="store_true", help="replace a folder prepared otherwise"
     )
 
@@ -155,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         skip_bad=args.skip_bad,
         overwrite=args.overwrite,
+        num_proc=args.num_proc,
     )
     prompt = _prompt_arguments(args)
 
