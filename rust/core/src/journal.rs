@@ -10,7 +10,7 @@ use crate::finite::check_finite;
 use crate::frame::{FRAME_BYTES, VALUE_BYTES, Visit};
 use crate::journal_header;
 use crate::journal_reader::JournalReader;
-use crate::ledger_error::{LedgerError, Value};
+use crate::ledger_error::LedgerError;
 
 /// A journal that is open for appending.
 ///
@@ -173,14 +173,13 @@ fn encode(
     let expected = lengths.iter().map(tokens).fold(0, usize::saturating_add);
     LedgerError::array_length("pir", pir.len(), expected)?;
     LedgerError::array_length("logp_without", logp_without.len(), expected)?;
+    check_finite(records.iter().copied().zip(lengths.iter().map(tokens)), pir, logp_without)?;
     let mut frames = Vec::with_capacity(records.len() * FRAME_BYTES + expected * VALUE_BYTES);
     let mut start = 0;
     for (&record, tokens) in records.iter().zip(lengths.iter().map(tokens)) {
         let span = start..start + tokens;
         start = span.end;
         let (pir, logp_without) = (&pir[span.clone()], &logp_without[span]);
-        check_finite(record, Value::Pir, pir.iter().copied())?;
-        check_finite(record, Value::LogpWithout, logp_without.iter().copied())?;
         let Ok(record) = u32::try_from(record) else {
             return Err(LedgerError::RecordOutOfRange { record, records: index(u32::MAX) });
         };

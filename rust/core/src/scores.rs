@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::collate::IGNORED_LEDGER;
 use crate::convert::{index, signed};
-use crate::finite::check_finite;
+use crate::finite::{check_finite, check_record};
 use crate::frame::Frame;
 use crate::ledger_error::{LedgerError, Value};
 
@@ -165,8 +165,8 @@ impl Scores {
             if found != signed(place.len()) {
                 return Err(LedgerError::RecordLength { record, found, expected: signed(place.len()) });
             }
-            check_finite(record, Value::Pir, frame.pir())?;
-            check_finite(record, Value::LogpWithout, frame.logp_without())?;
+            check_record(record, Value::Pir, frame.pir())?;
+            check_record(record, Value::LogpWithout, frame.logp_without())?;
             offset += frame.header.bytes();
             frames.push((frame, place));
         }
@@ -199,29 +199,23 @@ impl Scores {
         pir: &[f32],
         logp_without: &[f32],
     ) -> Result<(), LedgerError> {
-        let mut end = 0_usize;
-        let mut spans = Vec::with_capacity(visits.size_hint().0);
-        for (_, record) in visits.clone() {
-            let start = end;
-            end = start.saturating_add(self.place(record)?.len());
-            spans.push(start..end);
-        }
-        LedgerError::array_length("pir", pir.len(), end)?;
-        LedgerError::array_length("logp_without", logp_without.len(), end)?;
-        for ((_, record), span) in visits.clone().zip(&spans) {
-            check_finite(record, Value::Pir, pir[span.clone()].iter().copied())?;
-            check_finite(record, Value::LogpWithout, logp_without[span.clone()].iter().copied())?;
-        }
-        for ((step, record), span) in visits.zip(spans) {
-            let place = self.place(record)?;
+        let places: Vec<Range<usize>> =
+            visits.clone().map(|(_, record)| self.place(record)).collect::<Result<_, _>>()?;
+        let tokens = places.iter().map(Range::len).fold(0, usize::saturating_add);
+        LedgerError::array_length("pir", pir.len(), tokens)?;
+        LedgerError::array_length("logp_without", logp_without.len(), tokens)?;
+        check_finite(
+            visits.clone().map(|(_, record)| record).zip(places.iter().map(Range::len)),
+            pir,
+            logp_without,
+        )?;
+        let mut start = 0;
+        for ((step, record), place) in visits.zip(places) {
+            let span = start..start + place.len();
+            start = span.end;
+            let (pir, logp_without) = (&pir[span.clone()], &logp_without[span]);
             let record = usize::try_from(record).expect("a record with a place");
-            self.visit(
-                step,
-                record,
-                place,
-                pir[span.clone()].iter().copied(),
-                logp_without[span].iter().copied(),
-            );
+            self.visit(step, record, place, pir.iter().copied(), logp_without.iter().copied());
         }
         Ok(())
     }

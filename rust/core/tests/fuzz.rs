@@ -18,7 +18,7 @@ use perce_core::{
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use scratch::Scratch;
+use scratch::{Scratch, overwrite};
 
 /// Runs a target on so many inputs.
 fn check<S: Strategy>(cases: u32, inputs: &S, target: impl Fn(S::Value) -> Result<(), TestCaseError>) {
@@ -298,7 +298,7 @@ fn journal(cases: u32) {
     let path = scratch.path("journal");
     check(cases, &damage(), |damage| {
         let (bytes, same) = damaged(&LEDGER.journal, &damage);
-        fs::write(&path, &bytes).expect("writable");
+        overwrite(&path, &bytes);
         match replay(&path) {
             Ok((frames, torn, scores)) => {
                 let whole = LEDGER.ends.iter().rposition(|&end| end <= same);
@@ -318,7 +318,7 @@ fn snapshot(cases: u32) {
     let path = scratch.path("snapshot");
     check(cases, &damage(), |damage| {
         let (bytes, _) = damaged(&LEDGER.snapshot, &damage);
-        fs::write(&path, &bytes).expect("writable");
+        overwrite(&path, &bytes);
         match read_snapshot(&path, &OFFSETS) {
             Ok((scores, step)) => {
                 prop_assert_eq!(bytes, LEDGER.snapshot.clone());

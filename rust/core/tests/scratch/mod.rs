@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,4 +35,14 @@ pub fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).expect("readable");
     change(&mut bytes);
     fs::write(path, bytes).expect("writable");
+}
+
+/// Makes a file hold these bytes, many times a second: a file that was emptied first would go to disk on closing.
+pub fn overwrite(path: &Path, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)
+    });
+    written.expect("writable");
 }
