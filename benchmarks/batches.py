@@ -343,7 +343,7 @@ def main() -> None:
     fill(args.records)
     for n in sorted({min(20_000, args.lengths), args.lengths}):
         packing(n, min(n, 10 * args.rival_records), args.repeats)
-    print(f"\nMachine: {machine('transformers', 'trl', 'datasets')}")
+    print(f"\n{machine('transformers', 'trl', 'datasets')}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def machine(*packages: str) -> str:
     versions = ", ".join(f"{name} {_version(name)}" for name in names)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"load {os.getloadavg()[0]:.1f} at the end, " if hasattr(os, "getloadavg") else ""
-    return f"{_processor()}, {cores} cores, {load}Python {platform.python_version()}, {versions}"
+    start = f"Machine: {_processor()}, {cores} cores"
+    return f"{start}, {load}Python {platform.python_version()}, {versions}"
 
 
 def race(arms: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

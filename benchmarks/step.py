@@ -102,7 +102,7 @@ def main() -> None:
     )
     print()
     ratio("points over the floor, worst row", max(over), "<= 3")
-    print(f"\nMachine: {machine('transformers')}, {torch.get_num_threads()} threads")
+    print(f"\n{machine('transformers')}, {torch.get_num_threads()} threads")
 
 
 if __name__ == "__main__":

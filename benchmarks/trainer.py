@@ -144,8 +144,7 @@ def compare(args: Any) -> None:
     for arm, goal in (("perce PerCE", ">= 2"), ("perce CE", None)):
         if arm in speeds and rivals:
             ratio(f"{arm} over TRL's fastest CE", speeds[arm] / max(rivals), goal)
-    threads = torch.get_num_threads()
-    print(f"\nMachine: {machine('transformers', 'trl')}, {threads} threads")
+    print(f"\n{machine('transformers', 'trl')}, {torch.get_num_threads()} threads")
 
 
 def main() -> None:
