@@ -27,7 +27,8 @@ demo: build ## Set everything up and run the whole way on a small model and real
 test: test-rust $(VENV)/.dev build ## Set everything up and run the fast tests
 	$(PYTEST)
 
-test-slow: $(VENV)/.dev build ## The minutes-long tests
+test-slow: $(VENV)/.dev build ## The minutes-long tests, and a million hostile inputs for the Rust core
+	cargo test --quiet --release -p perce-core --test fuzz -- --ignored
 	$(PYTEST) -m slow
 
 test-latest: | $(UV) ## The fast tests on the newest torch, transformers and peft
