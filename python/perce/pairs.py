@@ -75,6 +75,8 @@ class PackedStream:
 class PairBatch:
     """Records in both variants. Entry k of all that has length N is the same response token.
 
+    The int64 tensors are parts of one block of memory: to keep one is to keep them all.
+
     Attributes:
         with_profile: the long stream.
         without_profile: the short stream.
