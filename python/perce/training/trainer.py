@@ -6,7 +6,7 @@ What differs from ``transformers.Trainer``, and why:
   micro-batches and ranks, counted from the labels the loader made.
 * Bins are packed once a run; the loader handles ranks and exact resume itself.
 * The profile-free pass comes first, without gradient and with dropout off.
-* A loss that is not finite stops the run and names the records.
+* A loss or gradient that is not finite stops the run on all ranks and names the records.
 * Checkpoints appear whole or not at all, and one that belongs to another run is refused.
 """
 
@@ -77,7 +77,7 @@ class PerCETrainer(SteppingTrainer):
 
     Attributes:
         model_check: how the model is run, and why.
-        interrupted: whether Ctrl-C stopped the last run.
+        interrupted: whether Ctrl-C or SIGTERM stopped the last run.
 
     Raises:
         ModelError: the model cannot be run on packed rows.
@@ -133,7 +133,7 @@ class PerCETrainer(SteppingTrainer):
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C stopped the last run."""
+        """Whether Ctrl-C or SIGTERM stopped the last run."""
         return self._interrupt.interrupted
 
     # ---- logging, saving ----
@@ -150,7 +150,7 @@ class PerCETrainer(SteppingTrainer):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> Any:
-        """Train; ``interrupted`` tells afterwards whether Ctrl-C ended it.
+        """Train; ``interrupted`` tells afterwards whether a signal ended it.
 
         Args:
             resume_from_checkpoint: a checkpoint's folder, or True for the run's last one.
