@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from perce.errors import ModelError
 from perce.modeling.attention import (
     PACKED_ATTENTION,
+    _fits_varlen,
     packed_attention,
     packed_attention_forward,
     packed_inputs,
@@ -150,3 +151,24 @@ def test_attention_sinks_are_refused() -> None:
             cu_seq_lens_q=torch.tensor([0, 4]),
             s_aux=torch.zeros(2),
         )
+
+
+def test_values_of_another_width_than_queries_take_the_loop() -> None:
+    """As in multi-head latent attention, of which varlen kernels know nothing."""
+    torch.manual_seed(0)
+    borders = torch.tensor([0, 3, 9], dtype=torch.int32)
+    query, key = torch.randn(2, 1, 2, 9, 8)
+    value = torch.randn(1, 2, 9, 4)
+    assert not _fits_varlen(query.bfloat16(), value.bfloat16())
+    assert _fits_varlen(query.bfloat16(), key.bfloat16())
+    assert not _fits_varlen(query, key)
+    output, _ = packed_attention_forward(
+        torch.nn.Identity(), query, key, value, None, cu_seq_lens_q=borders, max_length_q=6
+    )
+    for start, stop in ((0, 3), (3, 9)):
+        q, k, v = (tensor[0, :, start:stop].double() for tensor in (query, key, value))
+        scores = q @ k.transpose(1, 2) * 8**-0.5
+        mask = torch.ones(stop - start, stop - start, dtype=torch.bool).tril()
+        expected = scores.masked_fill(~mask, -torch.inf).softmax(-1) @ v
+        got = output[0, start:stop].transpose(0, 1).double()
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)

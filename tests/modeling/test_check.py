@@ -89,3 +89,14 @@ def test_segments_past_which_the_rotary_embedding_changes_are_refused(rope: str)
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_other_models_take_segments_of_any_length(family: str) -> None:
     check_stream(tiny_model(family), batch_of(500).with_profile)
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_rounded_float32_products_are_told(caplog, precision: str) -> None:
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        check_model(tiny_model())
+    finally:
+        torch.set_float32_matmul_precision(former)
+    assert ("products are rounded" in caplog.text) == (precision != "highest")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -98,3 +99,31 @@ def test_an_adapter_of_another_model(tmp_path) -> None:
     with pytest.raises(ModelError) as error:
         load_adapter(tiny_model(), tmp_path)
     assert "does not fit" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "given", "warns"),
+    [
+        ("models/one", "models/two", True),
+        ("org/Model", "/elsewhere/model", False),  # a folder that moved
+        ("/old/place/model/", "model", False),
+        ("C:\\models\\one", "one", False),
+        ("", "models/two", False),  # unnamed: nothing to compare
+        ("models/one", "", False),
+    ],
+)
+def test_an_adapter_of_another_model_of_the_same_shapes_is_told(
+    tmp_path, caplog, trained_on: str, given: str, warns: bool
+) -> None:
+    lora = LoraConfig(r=2, target_modules="all-linear")
+    get_peft_model(tiny_model(), lora).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = trained_on
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    model = tiny_model(seed=1)
+    model.config._name_or_path = given
+    load_adapter(model, tmp_path)
+    told = [record.getMessage() for record in caplog.records if "was trained on" in record.message]
+    assert bool(told) == warns
+    if warns:
+        assert f"trained on {trained_on}, this model is {given}" in told[0]

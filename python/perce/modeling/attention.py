@@ -8,7 +8,8 @@ in the backward pass.
 
 On CPU it loops SDPA over the segments: equal to unpacked rows to rounding, and 1.5-2.7x faster than
 a dense block mask. On CUDA in half precision it calls ``torch.nn.attention.varlen``; where that
-does not apply (float32, attention dropout, a head wider than 256), it loops.
+does not apply (float32, attention dropout, a head wider than 256 or of another width for values),
+it loops.
 """
 
 from __future__ import annotations
@@ -168,8 +169,7 @@ def packed_attention_forward(
                 f"{type(module).__name__} uses {extra} in its attention: packed rows have none"
             )
     varlen = _varlen_attention() if query.is_cuda else None
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    if varlen is not None and half and dropout == 0.0 and query.shape[-1] <= _VARLEN_MAX_HEAD:
+    if varlen is not None and dropout == 0.0 and _fits_varlen(query, value):
         longest = int(kwargs["max_length_q"])
         packed = varlen(
             query[0].transpose(0, 1),
@@ -185,6 +185,12 @@ def packed_attention_forward(
         )
         return packed.unsqueeze(0), None
     return _segment_loop(query, key, value, borders, dropout, scaling, sliding_window), None
+
+
+def _fits_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Half precision, heads of at most 256, and values as wide as queries (MLA's are not)."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and query.shape[-1] <= _VARLEN_MAX_HEAD and value.shape[-1] == query.shape[-1]
 
 
 def _segment_loop(

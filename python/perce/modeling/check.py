@@ -48,6 +48,7 @@ def check_model(model: nn.Module) -> ModelCheck:
     use_packed_attention(model)
     head = find_head(model)
     stream, labels = _trial(model)
+    _warn_of_rounding(labels.device)
     with evaluation_mode(model), torch.no_grad():
         alone = _alone(model, stream)
         if alone.isnan().any():
@@ -123,6 +124,18 @@ def _longest_of_one_rope(config: Any) -> int | None:
         elif "dynamic" in name:
             limits.append(int(config.max_position_embeddings))
     return min(limits, default=None)
+
+
+def _warn_of_rounding(device: torch.device) -> None:
+    """PIR is a difference of float32 logits; torch can be told to round their products."""
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    precision = backend.matmul.fp32_precision
+    if precision not in ("none", "ieee"):
+        logger.warning(
+            "float32 products are rounded to %s, and PIR with them: call "
+            "torch.set_float32_matmul_precision('highest')",
+            precision,
+        )
 
 
 def _trial(model: nn.Module) -> tuple[PackedStream, Tensor]:

@@ -6,7 +6,9 @@ the local cache first and only then on the hub.
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import logging
+from pathlib import Path, PurePath
 from typing import Any
 
 import huggingface_hub
@@ -15,6 +17,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perce.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 """What transformers and PEFT raise for folders, names and weights that do not fit; all else is a
@@ -68,6 +72,10 @@ def load_tokenizer(path_or_id: str | Path) -> Any:
 def load_adapter(model: nn.Module, path: str | Path) -> Any:
     """Put a PEFT adapter from a local folder on a base model, frozen, for evaluation.
 
+    An adapter of another model whose layers have the same shapes fits, and answers nonsense: where
+    the names of the two models differ, that is logged as a warning. Names are compared by their
+    last part, so that a folder may move.
+
     Args:
         model: the base model; its layers are wrapped in place, as PEFT does.
         path: folder with ``adapter_config.json``.
@@ -83,12 +91,32 @@ def load_adapter(model: nn.Module, path: str | Path) -> Any:
     folder = Path(path)
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(f"{path}: no PEFT adapter there (adapter_config.json is missing)")
+    _compare_names(model, folder)
     try:
         return PeftModel.from_pretrained(model, str(folder))
     except _FAILURES as error:
         raise ModelError(
             f"{path}: the adapter does not fit this model: {_one_line(error)}"
         ) from error
+
+
+def _compare_names(model: Any, folder: Path) -> None:
+    """Warn if an adapter says that it was made for a model of another name."""
+    try:
+        stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        wanted = str(stored.get("base_model_name_or_path") or "")
+    except (OSError, ValueError, AttributeError):
+        return  # PEFT says better what is wrong with the file
+    given = str(getattr(model.config, "name_or_path", "") or "")
+    names = [PurePath(name.replace("\\", "/")).name.lower() for name in (wanted, given)]
+    if all(names) and names[0] != names[1]:
+        logger.warning(
+            "%s was trained on %s, this model is %s: unless they are the same under two names, "
+            "load the adapter on its own",
+            folder,
+            wanted,
+            given,
+        )
 
 
 def _load(loader: Any, path_or_id: str | Path, what: str, proof: str, **settings: Any) -> Any:
