@@ -1,6 +1,6 @@
 """Tokenising a data set with ``perce prepare`` and with ``datasets.map`` as TRL does it.
 
-    python benchmarks/prepare.py                     # 2,000 records of speeches
+    python benchmarks/prepare.py                     # 8,000 records of speeches
     python benchmarks/prepare.py --quick             # 200 records
     python benchmarks/prepare.py --model DIR --records 18000
 
@@ -118,7 +118,7 @@ def with_datasets(source: Source, tokenizer: Any, records: int) -> Callable[[], 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", help="folder of a model; only its tokenizer is read")
-    parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--records", type=int, default=8000)
     parser.add_argument("--num_proc", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()

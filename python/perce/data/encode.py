@@ -78,12 +78,13 @@ class TextEncoder:
         known.update(zip(new, self._whole([front + piece for piece in new]), strict=True))
 
     def _whole(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self._tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
-        )["input_ids"]
-        return ids
+        # The tokenizer's own call would make a Python object of several lists for every text.
+        backend = self._tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = self._tokenizer.split_special_tokens
+        encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
 
 def may_cut(tokenizer: PreTrainedTokenizerFast) -> bool:
