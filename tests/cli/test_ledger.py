@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +228,18 @@ def test_data_that_is_gone(tmp_path: Path, fails: Fails, run: Run) -> None:
     assert "say where it is now (--data)" in err
     code, _, _ = run("ledger", "verify", tmp_path / "run", "--data", tmp_path / "moved")
     assert code == 0
+
+
+def test_no_torch_is_loaded(trained: Path) -> None:
+    code = (
+        "import sys\n"
+        "from perce.cli import main\n"
+        f"main(['ledger', 'show', {str(trained / 'run')!r}])\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "token in its response" in done.stdout
 
 
 def test_an_action_is_needed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

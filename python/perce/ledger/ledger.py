@@ -1,10 +1,8 @@
 """The score ledger: what every response token's PIR did during training.
 
-Each rank journals what it computes, visit by visit, and keeps the state it leads to: per token the
-moving average of PIR and the last profile-free log-probability (8 bytes), per record its visits and
-last step. Ranks exchange their journals' new frames at checkpoints and at the end of epochs. A
-checkpoint holds a snapshot; going on from it cuts the journals back to its step, so that the ledger
-is as if nothing had happened.
+Each rank journals what it computes, visit by visit, and keeps the state it leads to in 8 bytes a
+token. Ranks exchange the new frames of their journals at checkpoints and at the end of epochs. A
+checkpoint holds a snapshot; going on from it cuts the journals back to its step.
 """
 
 from __future__ import annotations
@@ -45,8 +43,8 @@ class ScoreLedger:
     * :meth:`create` for a fresh run, :meth:`resume` to go on from a checkpoint: both write;
     * :meth:`open` to read what a run left, also while it is running.
 
-    Within one epoch no record is visited twice, and ranks exchange before the next: then the state
-    after an exchange is the same, bit for bit, on every rank and for any number of ranks.
+    Ranks exchange before a record is visited again, at an epoch's end: then the state after it is
+    the same, bit for bit, on every rank and for any number of ranks.
 
     Attributes:
         folder: where it lies.
