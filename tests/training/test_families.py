@@ -52,21 +52,27 @@ def data(tmp_path_factory: pytest.TempPathFactory):
     return tiny_data(tmp_path_factory.mktemp("prepared"), tiny_records(8))
 
 
+def with_lora(model: nn.Module, **options: Any) -> nn.Module:
+    """Adapters far from zero, so that their gradients tell; the same each time."""
+    torch.manual_seed(1)
+    adapted: nn.Module = get_peft_model(
+        model, LoraConfig(r=2, target_modules="all-linear", **options)
+    )
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return adapted
+
+
 def build(family: str, how: str, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The same weights each time; adapters far from zero, so that their gradients tell."""
+    """The same weights each time."""
     model = tiny_model(family, spread=6.0)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     if how == "lora":
-        model = get_peft_model(
-            model, LoraConfig(r=2, target_modules="all-linear", fan_in_fan_out=family == "gpt2")
-        )
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.1)
+        model = with_lora(model, fan_in_fan_out=family == "gpt2")
     if dtype == torch.float64 and family == "qwen3_moe":
         base_model(model).set_experts_implementation("eager")  # grouped_mm knows no float64
     adapted: nn.Module = model.to(dtype)
@@ -190,3 +196,41 @@ def test_attention_softcap_is_refused_by_name(data, tmp_path) -> None:
     model = transformers.Gemma2ForCausalLM(config)
     with pytest.raises(ModelError, match=r"Gemma2ForCausalLM caps its attention scores .*Gemma 2"):
         trained(model, data, tmp_path)
+
+
+def test_a_quantised_base_trains_its_adapters(data, tmp_path) -> None:
+    """QLoRA: the head stays linear and takes the op; gradients are those of unpacked rows."""
+    pytest.importorskip("bitsandbytes", reason="QLoRA bases need bitsandbytes")
+    tiny_model(spread=6.0).save_pretrained(tmp_path / "base")
+
+    def quantised() -> nn.Module:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            tmp_path / "base",
+            device_map="cpu",
+            quantization_config=transformers.BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=torch.float32,
+            ),
+        )
+        return with_lora(model)
+
+    trainer, kept = trained(quantised(), data, tmp_path / "run")
+    assert trainer.model_check.path == "linear"
+    kinds = {type(module).__name__ for module in trainer.model.modules()}
+    assert "Linear4bit" in kinds, "else nothing is quantised"
+    model = quantised()
+    used = batches(data)
+    weights = []
+    with torch.no_grad():
+        for batch in used:
+            pir = unpacked_logp(model, batch.with_profile) - unpacked_logp(
+                model, batch.without_profile
+            )
+            weights.append(pir.clamp(CLIP, 5.0))
+    assert torch.cat(weights).std() > 0.1 * torch.cat(weights).mean()
+    expected = reference_gradients(model, used, weights, sum(batch.num_items for batch in used))
+    assert kept.found.keys() == expected.keys()
+    for name, gradient in kept.found.items():
+        scale = float(expected[name].abs().max()) + 1e-3
+        assert float((gradient - expected[name]).abs().max()) / scale < 1e-3, name
