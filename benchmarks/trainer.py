@@ -9,7 +9,7 @@ on the very same ids and labels (TRL gets them tokenised), in float32, without g
 checkpointing, with AdamW and about ``--max_tokens`` tokens a step; what they learn is checked: the
 mean loss of a response token in the first epoch agrees between arms. Tokens are those with the
 profile: perce's PerCE reads the profile-free stream on top and gets no credit for it. Per arm the
-median step, the first two left out; then the median over ``--repeats`` runs.
+mean step, the slowest and the fastest left out; then the median over ``--repeats`` runs.
 
 TRL's modes: *packing bfd* is padding-free, *padding-free* keeps the batch's records as they come,
 *padded* is its default collator. Its loss never holds all logits (``loss_type`` "nll").
