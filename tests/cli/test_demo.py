@@ -11,6 +11,9 @@ import pytest
 from perce.demo import model as demo_model
 from perce.demo import run as demo_run
 from perce.demo.run import DemoResult
+from perce.demo.synthetic import run as synthetic
+from perce.demo.synthetic.model import SlotFigures
+from perce.demo.synthetic.result import ArmResult, SyntheticResult
 from perce.demo.writers import WritersTable
 from perce.evaluation import Evaluation, evaluate_adapters
 from perce.tokens import PreparedData
@@ -86,3 +89,47 @@ def test_bad_input_is_one_line(
     monkeypatch.setattr(demo_model, "installers", lambda work: iter(()))
     monkeypatch.setenv("PERCE_CACHE", str(tmp_path / "cache"))
     assert "neither pip nor uv found" in fails("demo", "--out", tmp_path)
+
+
+def test_the_synthetic_task_prints_its_table(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, int]] = []
+
+    def done(out: Path, *, arms: Any, say: Any, tell: Any) -> SyntheticResult:
+        asked.append((out, len(arms)))
+        say("seed 0: CE")
+        tell("seed 0: CE", 1, 1)
+        found = [SlotFigures(value, 0.99, 1.8) for value in (0.5, 0.6, 0.7)]
+        return SyntheticResult(
+            0.6, ArmResult("base", (), found), [ArmResult("CE", [0.6], found)] * 2
+        )
+
+    monkeypatch.setattr(synthetic, "run_synthetic", done)
+    code, text, err = run("demo", "--synthetic", "--out", tmp_path)
+    assert code == 0
+    assert "seed 0: CE: 1/1" in err
+    for part in ("| CE | 0.600 | 0.600 ± 0.248 |", "overconfident by design", "synthetic.json"):
+        assert part in text
+    assert run("demo", "--synthetic", "--full", "--out", tmp_path)[0] == 0
+    assert [arms for _, arms in asked] == [3, 7]
+    assert asked[0][0] == tmp_path
+
+
+def test_options_of_one_demo_mean_nothing_to_the_other(tmp_path: Path, fails: Fails) -> None:
+    assert "--full: means nothing without --synthetic" in fails("demo", "--full")
+    assert "--model: means nothing with --synthetic" in fails(
+        "demo", "--synthetic", "--model", tmp_path
+    )
+
+
+def test_ctrl_c_in_the_synthetic_task(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthetic, "run_synthetic", interrupted)
+    code, _, err = run("demo", "--synthetic", "--out", tmp_path)
+    assert code == 130
+    assert "bases that are trained are kept" in err

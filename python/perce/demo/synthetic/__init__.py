@@ -1,0 +1,1 @@
+"""A task whose truth is known: which tokens are personal, and what training must converge to."""
