@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSettings:
-    """Sizes and options; the defaults take about eight minutes on two cores, in under 8 GB.
+    """Sizes and options; the defaults take a quarter of an hour on two cores, in under 8 GB.
 
     Attributes:
         train_records: records to train on.
