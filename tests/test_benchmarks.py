@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Each arm is a process of its own, which imports torch first: seconds alone, minutes on a busy machine.
+# Each arm is a process that imports torch first: seconds alone, minutes on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "kill_dr
 @pytest.mark.slow
 def test_killed_runs_come_out_equal() -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--quick"], capture_output=True, text=True, timeout=280
+        [sys.executable, str(SCRIPT), "--quick"], capture_output=True, text=True, timeout=580
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     verdicts = [line for line in done.stdout.splitlines() if "| checkpoint-" in line]
