@@ -336,7 +336,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     if args.quick:
-        args.records, args.rival_records, args.lengths, args.repeats = 500, 60, 20_000, 3
+        args.records, args.rival_records, args.lengths, args.repeats = 500, 60, 40_000, 3
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
     batches(args.records, min(args.rival_records, args.records), args.max_tokens, args.repeats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -32,8 +33,8 @@ def run(script: str, *arguments: str) -> str:
 
 
 def test_the_list_is_whole() -> None:
-    comparing = {f.name for f in FOLDER.glob("*.py") if "arguments(__doc__)" in f.read_text()}
-    assert comparing == TABLES.keys()
+    comparing = {f.name for f in FOLDER.glob("*.py") if "ratio(" in f.read_text()}
+    assert comparing - {"common.py"} == TABLES.keys()
 
 
 @pytest.mark.parametrize("script", sorted(TABLES))
@@ -46,5 +47,6 @@ def test_quick_prints_tables_ratios_and_machine(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", sorted(TABLES))
-def test_help_says_how_to_run(script: str) -> None:
-    assert f"python benchmarks/{script} --quick" in run(script, "--help")
+def test_its_text_says_how_to_run_it(script: str) -> None:
+    text = ast.get_docstring(ast.parse((FOLDER / script).read_text())) or ""
+    assert f"python benchmarks/{script} --quick" in text
