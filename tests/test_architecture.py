@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "python" / "perce"
 LAYERS = {
     "errors": 0,
     "_core": 0,
+    "files": 0,
     "data": 1,
     "tokens": 2,
     "prepare": 3,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from perce.cli.options import add_training_command
 
 HELP = """\
 usage: perce fleet --base_adapter runs/perce --data prepared/ --out adapters/ [--OPTION VALUE ...]
@@ -46,17 +49,9 @@ Exits with 1 if some user's training failed; the others are there.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the subcommand; its options are parsed later, as they need transformers."""
-    parser = subparsers.add_parser(
-        "fleet",
-        help="train one adapter a user",
-        add_help=False,
-        # No argument looks like an option to this parser: all are handed on as they are.
-        prefix_chars="\0",
-    )
-    parser.add_argument("arguments", nargs="*")
-    parser.set_defaults(run=run)
+    add_training_command(subparsers, "fleet", summary="train one adapter a user", run=run)
 
 
 def run(args: argparse.Namespace) -> int:

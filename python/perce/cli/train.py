@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from perce.cli.options import add_training_command
 
 HELP = """\
 usage: perce train --config train.yaml [--OPTION VALUE ...]
@@ -59,17 +62,11 @@ makes meaningless, which are refused by name.  --help_all lists them all.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the subcommand; its options are parsed later, as they need transformers."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train an adapter or a model on prepared data",
-        add_help=False,
-        # No argument looks like an option to this parser: all are handed on as they are.
-        prefix_chars="\0",
+    add_training_command(
+        subparsers, "train", summary="train an adapter or a model on prepared data", run=run
     )
-    parser.add_argument("arguments", nargs="*")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from perce.data.fit import FittedRecord
 from perce.errors import StoreError
+from perce.files import flush
 
 FORMAT_VERSION = 1
 """Raised whenever a folder of an older version can no longer be read right."""
@@ -171,7 +172,7 @@ class StoreWriter:
                 )
             self._target.replace(old)
         self._folder.replace(self._target)
-        _sync_folder(self._target.parent)
+        flush(self._target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
     def __exit__(
@@ -253,13 +254,3 @@ def _row(fitted: FittedRecord, not_retrieved: int) -> dict[str, Any]:
 def _sync(stream: BinaryIO) -> None:
     stream.flush()
     os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from perce.demo.settings import DemoSettings
 from perce.errors import TrainingError
@@ -15,6 +12,7 @@ from perce.fleet import AdapterSlot, train_fleet
 from perce.modeling.loading import load_model, load_tokenizer
 from perce.tokens import PreparedData
 from perce.training import LoraArguments, PerCEConfig, PerCETrainer
+from perce.training.telling import tell_steps
 
 
 def train_arm(
@@ -65,10 +63,8 @@ def train_arm(
         train_dataset=data,
         processing_class=load_tokenizer(model),
         peft_config=lora.peft_config(),
-        callbacks=[_Steps(f"training {objective}", tell)],
     )
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
+    tell_steps(trainer, partial(tell, f"training {objective}"))
     resumable = any(out.glob("checkpoint-*"))
     if resumable:
         say("  going on from the last checkpoint")
@@ -134,16 +130,3 @@ def train_writers(
             raise TrainingError(f"no adapter for {writer}: {result.reason}")
         folders[writer] = out / result.folder
     return folders
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Tells about each optimizer step."""
-
-    def __init__(self, what: str, tell: Callable[[str, int, int], None]) -> None:
-        self._what = what
-        self._tell = tell
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the steps done and the steps there are."""
-        del args, control, kwargs
-        self._tell(self._what, state.global_step, state.max_steps)

@@ -14,6 +14,7 @@ from perce.errors import ModelError
 from perce.modeling.loading import load_adapter
 from perce.modeling.unwrap import base_model
 from perce.training.adapters import with_adapters
+from perce.training.fingerprint import frozen_weights
 
 
 class AdapterSlot:
@@ -73,28 +74,18 @@ class AdapterSlot:
         self.model.eval()
 
     def identity(self) -> dict[str, str]:
-        """What the adapters of this slot depend on: digests of base, adapter shape and start.
-
-        The base is told by the names, shapes and dtypes of its weights and by its one-dimensional
-        ones, which training moves too: reading gigabytes would say no more.
-        """
+        """What the adapters of this slot depend on: digests of base, adapter shape and start."""
         start = hashlib.sha256()
         for name, weight in sorted(self._start.items()):
             start.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
             start.update(_bytes(weight))
-        base = hashlib.sha256()
-        for name, weight in sorted(self.model.named_parameters()):
-            if name not in self._start:
-                base.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-                if weight.dim() == 1:
-                    base.update(_bytes(weight))
         shape = {
             name: sorted(value) if isinstance(value, set) else value
             for name, value in vars(self._config()).items()
             if name in ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
         }
         return {
-            "base model": base.hexdigest(),
+            "base model": frozen_weights(self.model),
             "start": start.hexdigest(),
             "adapter": json.dumps(shape, sort_keys=True, default=str),
         }

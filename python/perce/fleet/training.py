@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
 from perce.errors import OptionError
 from perce.fleet.result import Figures
 from perce.fleet.slot import AdapterSlot
 from perce.tokens import PreparedData
 from perce.training import PerCEConfig, PerCETrainer
+from perce.training.telling import tell_steps
 
 Tell = Callable[[int, int], None]
 """Called with the optimizer steps done and the steps there are."""
@@ -129,10 +127,8 @@ def train_user(
     started = time.monotonic()
     slot.reset()
     trainer = PerCETrainer(slot.model, config, train, eval_dataset=held_out)
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
+    tell_steps(trainer, tell)
     before = trainer.evaluate()
-    trainer.add_callback(_Steps(tell))
     resumable = any(Path(config.output_dir).glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=True if resumable else None)
     if trainer.interrupted:
@@ -156,15 +152,3 @@ def train_user(
 
 def _figures(metrics: dict[str, float]) -> Figures:
     return Figures(metrics["eval_loss"], metrics.get("eval_nll_personal"))
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Tells about each optimizer step."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the steps done and the steps there are."""
-        del args, control, kwargs
-        self._tell(state.global_step, state.max_steps)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from perce import files
 from perce.errors import LedgerError
 
 
@@ -30,16 +30,5 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         LedgerError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield scratch
-            handle = os.open(scratch, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+    with writing(path), files.replacing(path) as scratch:
+        yield scratch

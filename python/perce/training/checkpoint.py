@@ -17,6 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from perce.errors import OptionError, TrainingError
+from perce.files import flush
 
 STAGING = ".checkpoint.partial"
 """Folder, beside the checkpoints, in which the next one is written."""
@@ -122,8 +123,8 @@ def publish(staged: Path, target: Path) -> None:
         target: its name; a folder of that name is replaced.
     """
     for path in sorted(staged.rglob("*")):
-        _flush(path)
-    _flush(staged)
+        flush(path)
+    flush(staged)
     # The same step may be saved twice, as at an epoch's end, and no rename replaces a folder: the
     # former one stands aside, where `recover` finds it, until the new one has its name.
     former = target.with_name(f".{target.name}{_FORMER}")
@@ -131,7 +132,7 @@ def publish(staged: Path, target: Path) -> None:
         shutil.rmtree(former, ignore_errors=True)
         target.replace(former)
     staged.replace(target)
-    _flush(target.parent)
+    flush(target.parent)
     shutil.rmtree(former, ignore_errors=True)
 
 
@@ -163,11 +164,3 @@ def _checkpoints(output_dir: Path) -> list[Path]:
         if path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()
     ]
     return [path for _, path in sorted(numbered)]
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

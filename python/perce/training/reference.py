@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from perce.contrast import score_batches
-from perce.errors import ModelError, StoreError, TrainingError
+from perce.errors import ModelError, StoreError
+from perce.files import replacing
 from perce.modeling.loading import load_adapter, load_model, load_tokenizer
 from perce.modeling.unwrap import is_peft
 from perce.pairs import PairLoader
 from perce.tokens import PreparedData
+from perce.training.checkpoint import writing
 from perce.training.fingerprint import folder_weights
 from perce.training.sources import F32, StoredScores
 
@@ -173,16 +174,8 @@ def _write(path: Path, data: PreparedData, key: str, scores: StoredScores) -> No
         }
     )
     about = json.dumps({"data": data.meta["key"], "reference": key})
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
+    with writing(path.name), replacing(path) as scratch:
         pq.write_table(table.replace_schema_metadata({_KEY: about}), scratch)
-        with scratch.open("rb") as stream:
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-    except (OSError, pa.ArrowException) as error:
-        scratch.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise TrainingError(f"cannot write {path.name}: {reason}") from error
 
 
 def _is_adapter(folder: Path) -> bool:

@@ -6,12 +6,11 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 import perce
 from perce.contrast import score_dataset
@@ -25,6 +24,7 @@ from perce.modeling.loading import load_model
 from perce.prepare import PrepareOptions, prepare
 from perce.report import replacing
 from perce.training import PerCEConfig, PerCETrainer
+from perce.training.telling import tell_steps
 
 Say = Callable[[str], None]
 Tell = Callable[[str, int, int], None]
@@ -216,26 +216,11 @@ class _Run:
             config,
             self._data[split],
             processing_class=self._tokenizer,
-            callbacks=[_Steps(f"seed {self._seed}: {name}", self._tell)],
         )
-        for printing in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(printing)
+        tell_steps(trainer, partial(self._tell, f"seed {self._seed}: {name}"))
         trainer.train()
         if trainer.interrupted:
             raise KeyboardInterrupt
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Tells about each optimizer step."""
-
-    def __init__(self, what: str, tell: Tell) -> None:
-        self._what = what
-        self._tell = tell
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the steps done and the steps there are."""
-        del args, control, kwargs
-        self._tell(self._what, state.global_step, state.max_steps)
 
 
 def _say_nothing(what: str, done: int, total: int) -> None:
