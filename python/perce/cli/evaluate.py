@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perce.cli.options import add_option
+from perce.cli.options import add_option, add_scoring_options
 from perce.errors import OptionError
 
 DESCRIPTION = """\
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_option(parser, "--model", required=True, help="model folder or hub id")
+    add_scoring_options(parser, split="val")
     add_option(
         parser,
         "--adapters",
@@ -37,21 +37,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="[NAME=]FOLDER",
         help="PEFT adapter folders; the name in the table is the folder's unless given",
     )
-    add_option(parser, "--data", required=True, help="prepared folder, or one of its splits")
-    add_option(parser, "--split", default="val", help="split of the folder (default: val)")
     add_option(
         parser,
         "--out",
         type=Path,
         default=Path("eval.json"),
         help="JSON file; Markdown goes beside it as .md (default: eval.json)",
-    )
-    add_option(
-        parser,
-        "--threshold",
-        type=float,
-        default=0.5,
-        help="PIR of the base model, in nats, above which a token is personal (default: 0.5)",
     )
     add_option(
         parser,
@@ -66,14 +57,6 @@ def add_parser(subparsers: Any) -> None:
         parser, "--resamples", type=int, default=2000, help="bootstrap resamples (default: 2000)"
     )
     add_option(parser, "--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    add_option(
-        parser,
-        "--max_tokens",
-        type=int,
-        default=4096,
-        help="tokens of the long stream in a micro-batch (default: 4096)",
-    )
-    add_option(parser, "--dtype", default="float32", help="dtype of the weights (default: float32)")
     parser.set_defaults(run=run)
 
 

@@ -60,11 +60,15 @@ def run(args: argparse.Namespace) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return 0
+    from transformers.utils.logging import disable_progress_bar
+
     from perce.fleet import FleetArguments, print_report, run_script
     from perce.fleet.script import DEFAULTS
     from perce.report.progress import batches
     from perce.training.run import make_parser, parse_arguments
 
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     if {"--help_all", "--help-all"} & set(arguments):
         make_parser(FleetArguments, prog="perce fleet").print_help()
         return 0

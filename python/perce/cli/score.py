@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perce.cli.options import add_option
+from perce.cli.options import add_option, add_scoring_options
 from perce.errors import OptionError
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_option(parser, "--model", required=True, help="model folder or hub id")
+    add_scoring_options(parser, split="train")
     add_option(parser, "--adapter", help="PEFT adapter folder to put on the model")
-    add_option(parser, "--data", required=True, help="prepared folder, or one of its splits")
-    add_option(parser, "--split", default="train", help="split of the folder (default: train)")
     add_option(parser, "--out", type=Path, help="Parquet file to write")
     add_option(parser, "--html", type=Path, help="heat map page to write")
     add_option(parser, "--terminal", action="store_true", help="print the heat map")
@@ -48,21 +46,6 @@ def add_parser(subparsers: Any) -> None:
         help=f"records shown on the page (default: {PAGE_RECORDS}) and in the terminal (default: "
         f"{TERMINAL_RECORDS}); all are scored",
     )
-    add_option(
-        parser,
-        "--threshold",
-        type=float,
-        default=0.5,
-        help="PIR in nats above which a token counts as personal (default: 0.5)",
-    )
-    add_option(
-        parser,
-        "--max_tokens",
-        type=int,
-        default=4096,
-        help="tokens of the long stream in a micro-batch (default: 4096)",
-    )
-    add_option(parser, "--dtype", default="float32", help="dtype of the weights (default: float32)")
     parser.set_defaults(run=run)
 
 
