@@ -1,0 +1,41 @@
+"""Every error perce-serving raises on purpose.
+
+Each is one line that names the user, version, file or field at fault and says what to do. A child
+also derives from the built-in error it refines, so existing handlers keep working.
+"""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Base of all errors raised by perce-serving; a command prints one line and exits with 2."""
+
+
+class UserError(ServingError, ValueError):
+    """A user id breaks the rules, or an adapter's name is none that this project makes."""
+
+
+class StoreError(ServingError, RuntimeError):
+    """The store cannot do what was asked: an absent user or version, a folder of other making."""
+
+
+class ValidationError(ServingError, ValueError):
+    """An adapter may not be served, or a base model cannot be read to check adapters against it.
+
+    Carries ``code``, one word for one fault (``perce_serving.validate.Fault``), for metrics and
+    callers; ``file``, the file at fault; and ``field``, the configuration's key or the tensor's
+    name, where one is at fault.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, file: str | None = None, field: str | None = None
+    ) -> None:
+        parts = [file, field, message]
+        super().__init__(": ".join(part for part in parts if part is not None))
+        self.code = code
+        self.file = file
+        self.field = field
+
+
+class KeyFileError(ServingError, ValueError):
+    """The file of keys cannot be read, or does not hold what this project writes."""
