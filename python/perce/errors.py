@@ -80,6 +80,10 @@ class LabelError(PerceError, ValueError):
     """A label is neither a token id of the vocabulary nor the ignore index -100."""
 
 
+class KernelError(PerceError, RuntimeError):
+    """The CUDA kernels cannot run: none in this build, no driver, no device, or one too old."""
+
+
 class ModelError(PerceError, ValueError):
     """A model, tokenizer or adapter cannot be loaded or used as asked."""
 

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from perce import _core
 from perce.cli.env import describe_environment
+from perce.errors import KernelError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,9 +37,36 @@ def test_it_says_what_a_bug_report_needs() -> None:
     for name in ("perce", "python", "torch", "transformers", "peft", "tokenizers", "device"):
         assert name in report
     assert str(report["perce._core"]).startswith("loaded")
-    assert "no CUDA kernels" in str(report["kernels"])
+    assert "CUDA kernels" in str(report["kernels"])
     assert int(report["cores"]) >= 1
     assert int(report["torch threads"]) >= 1
+
+
+def test_it_says_which_architectures_the_kernels_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        _core, "cuda_architectures", lambda: ["sm_80", "sm_90", "compute_120"], raising=False
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    held = "CUDA kernels for sm_80, sm_90, compute_120"
+    assert describe_environment()["kernels"] == held
+
+    def load(index: int) -> None:
+        raise KernelError("the driver is too old: update it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H200")
+    monkeypatch.setattr(_core, "cuda_load", load, raising=False)
+    said = describe_environment()["kernels"]
+    assert said == f"{held}; not on this device: the driver is too old: update it"
+    monkeypatch.setattr(_core, "cuda_load", lambda index: None, raising=False)
+    assert describe_environment()["kernels"] == f"{held}; loaded on this device"
+
+
+def test_a_build_without_kernels_says_what_that_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "cuda_architectures", list, raising=False)
+    said = str(describe_environment()["kernels"])
+    assert said == "none: this build has no CUDA kernels, CUDA tensors take the torch back end"
 
 
 def test_it_names_neither_machine_nor_folders(monkeypatch: pytest.MonkeyPatch) -> None:

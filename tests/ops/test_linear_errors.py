@@ -37,7 +37,7 @@ def _call(**changes: Any) -> WeightedCE:
         (OptionError, {"bias": torch.randn(4)}, r"bias: has shape \[4\]: \[5\]"),
         (OptionError, {"logp_without": torch.zeros(2)}, r"logp_without: has shape \[2\]: \[3\]"),
         (OptionError, {"segment": torch.zeros(2)}, "segment: has shape"),
-        (OptionError, {"backend": "cuda"}, "this build of perce has no CUDA kernels"),
+        (OptionError, {"backend": "cuda"}, "'cuda' is for CUDA tensors, hidden is on cpu"),
         (OptionError, {"backend": "tpu"}, "'tpu' is unknown: use 'auto', 'torch' or 'cuda'"),
         (OptionError, {"chunk_rows": 0}, "chunk_rows: 0"),
         (OptionError, {"logit_softcap": 0.0}, "logit_softcap: 0.0"),

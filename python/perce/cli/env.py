@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perce.cli.options import add_option
+from perce.errors import KernelError
 
 DESCRIPTION = """\
 example:
@@ -98,23 +99,34 @@ def _torch() -> dict[str, str | int]:
         import torch
     except ImportError:
         return {"device": "unknown: torch is absent"}
-    from perce.errors import OptionError
-    from perce.ops.backends import resolve_backend
-
     device = "cpu"
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         device = f"cuda: {count} x {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
-    try:
-        resolve_backend("cuda")
-        kernels = "torch, cuda"
-    except OptionError:
-        kernels = "torch (this build has no CUDA kernels)"
     return {
         "device": device,
-        "kernels": kernels,
+        "kernels": _kernels(torch.cuda.is_available()),
         "torch threads": torch.get_num_threads(),
     }
+
+
+def _kernels(has_device: bool) -> str:
+    """What the ops can run on CUDA tensors."""
+    try:
+        from perce import _core as core
+    except ImportError:
+        return "unknown: perce._core is not loaded"
+    architectures: list[str] = getattr(core, "cuda_architectures", list)()
+    if not architectures:
+        return "none: this build has no CUDA kernels, CUDA tensors take the torch back end"
+    held = f"CUDA kernels for {', '.join(architectures)}"
+    if not has_device:
+        return held
+    try:
+        getattr(core, "cuda_load")(0)  # noqa: B009
+    except KernelError as error:
+        return f"{held}; not on this device: {error}"
+    return f"{held}; loaded on this device"
 
 
 def _processor() -> dict[str, str | int]:

@@ -14,10 +14,6 @@ from perce.ops.backends import resolve_backend
 from perce.ops.head import IGNORE_INDEX
 from perce.ops.library import linear_logp_op, linear_weighted_ce_op
 
-CHUNK_BYTES = 128 << 20
-"""Float32 logits in memory at once, unless ``chunk_rows`` says otherwise: 220 rows of a vocabulary
-of 152k."""
-
 
 class WeightedCE(NamedTuple):
     """Result of a weighted cross-entropy over N response rows.
@@ -85,7 +81,9 @@ def finish(
     elif isinstance(num_items, Tensor):
         if num_items.dim() != 0:
             raise OptionError("num_items", f"a 0-d tensor is needed, got {list(num_items.shape)}")
-        divisor = num_items.to(loss_sum.device)
+        # From the CPU a copy that is not waited for, from a device one that must be.
+        on_cpu = num_items.device.type == "cpu"
+        divisor = num_items.to(loss_sum.device, non_blocking=on_cpu)
     else:
         if not (math.isfinite(num_items) and num_items > 0):
             raise OptionError("num_items", f"{num_items} tokens: give a number above 0")
@@ -127,9 +125,18 @@ def _check_head(
         raise OptionError("logit_softcap", f"{softcap}: give a number above 0, or None for no cap")
 
 
-def _chunk_rows(chunk_rows: int | None, vocab: int) -> int:
+def _check_devices(hidden: Tensor, **tensors: Tensor | None) -> None:
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != hidden.device:
+            raise OptionError(
+                name, f"is on {tensor.device}, hidden on {hidden.device}: move it there"
+            )
+
+
+def _chunk_rows(chunk_rows: int | None) -> int:
+    """The op's own word for the default is 0."""
     if chunk_rows is None:
-        return max(1, CHUNK_BYTES // (4 * max(1, vocab)))
+        return 0
     if chunk_rows < 1:
         raise OptionError("chunk_rows", f"{chunk_rows}: give at least 1")
     return chunk_rows
@@ -159,10 +166,14 @@ def linear_weighted_ce(
 ) -> WeightedCE:
     """Weighted cross-entropy from hidden states; the logits exist one chunk at a time.
 
-    Loss, log-probabilities, PIR, weights and all gradients come out of one pass, in float32
-    whatever the dtype of the inputs and whatever autocast says. The backward scales the gradients
-    and recomputes nothing. Weights are constants to the gradient. It holds float32 gradients of
-    ``hidden`` (and of ``weight``, if it trains) until the backward.
+    Loss, log-probabilities, PIR, weights and all gradients come out of one pass, from float32
+    logits whatever the dtype of the inputs and whatever autocast says. The backward scales the
+    gradients and recomputes nothing. Weights are constants to the gradient. It holds float32
+    gradients of ``hidden`` (and of ``weight``, if it trains) until the backward.
+
+    On CUDA, ``hidden`` and ``weight`` of one low precision meet in tensor cores, and the logits'
+    gradient is rounded to that precision before it meets them again; any other pair is computed in
+    float32 throughout, ten times slower on a large device.
 
     Args:
         hidden: [N, H], floating: the states that predict the N response tokens.
@@ -182,8 +193,10 @@ def linear_weighted_ce(
             Default: the objective's own.
         logit_scale: Factor of the logits, before the softcap.
         logit_softcap: c in c * tanh(logit / c), or None.
-        chunk_rows: Rows of logits in memory at once. Default: as many as fit in 128 MiB.
-        backend: "auto" or "torch".
+        chunk_rows: Rows of logits in memory at once. Default: as many as fit in 128 MiB ("torch")
+            or in 1.25 GB ("cuda": 2048 rows at a vocabulary of 152k).
+        backend: "cuda" (our kernels; CUDA tensors), "torch" (any device) or "auto": "cuda" for CUDA
+            tensors where its kernels can run, and a warning where they cannot.
 
     Returns:
         :class:`WeightedCE`; only ``loss`` carries a gradient.
@@ -192,16 +205,18 @@ def linear_weighted_ce(
         ObjectiveError: An unknown objective, a missing signal, negative weights.
         LabelError: A label outside the vocabulary (on the CPU; elsewhere that row, and so the loss,
             is NaN).
-        OptionError: A shape, dtype or option that cannot work.
+        OptionError: A shape, dtype, device or option that cannot work.
+        KernelError: ``backend="cuda"`` where the kernels cannot run.
     """
-    check_rows(
-        labels,
-        weights=weights,
-        logp_without=logp_without,
-        logp_reference=logp_reference,
-        segment=segment,
-    )
+    columns = {
+        "weights": weights,
+        "logp_without": logp_without,
+        "logp_reference": logp_reference,
+        "segment": segment,
+    }
+    check_rows(labels, **columns)
     _check_head(hidden, weight, bias, labels, logit_softcap)
+    _check_devices(hidden, weight=weight, bias=bias, labels=labels, **columns)
     chosen, normalize = choose_objective(objective, weights, normalize)
     grad = torch.is_grad_enabled()
     loss_sum, logp, pir, used, _, _, _ = linear_weighted_ce_op(
@@ -217,11 +232,11 @@ def linear_weighted_ce(
         [] if chosen is None else list(chosen.options.values()),
         float(logit_scale),
         None if logit_softcap is None else float(logit_softcap),
-        _chunk_rows(chunk_rows, weight.shape[0]),
+        _chunk_rows(chunk_rows),
         grad and hidden.requires_grad,
         grad and weight.requires_grad,
         grad and bias is not None and bias.requires_grad,
-        resolve_backend(backend),
+        resolve_backend(backend, hidden.device),
     )
     return finish(
         loss_sum,
@@ -251,11 +266,13 @@ def linear_logp(
     for bit, so that equal hidden states give a PIR of exactly 0.
 
     Raises:
-        LabelError: A label outside the vocabulary.
-        OptionError: A shape, dtype or option that cannot work.
+        LabelError: A label outside the vocabulary (on the CPU; elsewhere that row is NaN).
+        OptionError: A shape, dtype, device or option that cannot work.
+        KernelError: ``backend="cuda"`` where the kernels cannot run.
     """
     check_rows(labels)
     _check_head(hidden, weight, bias, labels, logit_softcap)
+    _check_devices(hidden, weight=weight, bias=bias, labels=labels)
     logp: Tensor = linear_logp_op(
         hidden.detach(),
         weight.detach(),
@@ -263,7 +280,7 @@ def linear_logp(
         labels,
         float(logit_scale),
         None if logit_softcap is None else float(logit_softcap),
-        _chunk_rows(chunk_rows, weight.shape[0]),
-        resolve_backend(backend),
+        _chunk_rows(chunk_rows),
+        resolve_backend(backend, hidden.device),
     )
     return logp

@@ -1,7 +1,8 @@
 """The ops as torch.library custom ops: opaque to torch.compile, with fakes and autograd formulas.
 
 The forward computes the gradients; the backward only scales them. Autocast reaches inside a custom
-op and would round the logits to bfloat16, so it is switched off here.
+op and would round the logits to bfloat16, so it is switched off here, and so is whatever else would
+make products less exact than their factors.
 """
 
 # No `from __future__ import annotations` here: torch reads the ops' schemas from real annotations.
@@ -16,11 +17,12 @@ from torch.autograd.function import once_differentiable
 from perce.objectives import Objective, get_objective
 from perce.ops.backends import get_backend
 from perce.ops.head import Head
+from perce.ops.precision import exact_products
 from perce.ops.rows import Outcome, Rows, Wanted
-from perce.ops.torch_backend import check_labels
+from perce.ops.weighing import check_labels
 
 _Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""The fields of :class:`perce.ops.backends.Outcome`; a schema knows no named tuples."""
+"""The fields of :class:`perce.ops.rows.Outcome`; a schema knows no named tuples."""
 
 
 def _head(weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None) -> Head:
@@ -54,18 +56,21 @@ def linear_weighted_ce_op(
     grad_bias: bool,
     backend: str,
 ) -> _Tensors:
-    """An :class:`perce.ops.backends.Outcome`; ``objective`` is "" when ``weights`` are given."""
+    """An :class:`perce.ops.rows.Outcome`; ``objective`` is "" when ``weights`` are given.
+
+    ``chunk_rows`` 0 is what fits the back end's budget; ``backend`` is a resolved name.
+    """
     rows = Rows(
         hidden=hidden.detach(),
         labels=labels,
-        chunk_rows=chunk_rows,
+        chunk_rows=chunk_rows or get_backend(backend).chunk_rows(len(weight)),
         objective=_objective(objective, params),
         weights=weights,
         logp_without=logp_without,
         logp_reference=logp_reference,
         segment=segment,
     )
-    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+    with torch.autocast(hidden.device.type, enabled=False), exact_products(), torch.no_grad():
         head = _head(weight, bias, logit_scale, logit_softcap)
         wanted = Wanted(grad_hidden, grad_weight, grad_bias)
         return get_backend(backend).weighted_ce(head, rows, wanted)
@@ -122,7 +127,10 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Te
     if grad_loss is not None:
         for i, (saved, dtype) in enumerate(zip(ctx.saved_tensors, ctx.dtypes, strict=True)):
             if ctx.needs_input_grad[i]:
-                grads[i] = (saved * grad_loss).to(dtype)
+                # Written in the wanted dtype at once: a scaled float32 copy of a head's gradient
+                # would be 2.5 GB at 152k x 4096.
+                scaled = torch.empty_like(saved, dtype=dtype)
+                grads[i] = torch.mul(saved, grad_loss, out=scaled)
     return tuple(grads)
 
 
@@ -142,8 +150,12 @@ def linear_logp_op(
 ) -> Tensor:
     """Log-probability of each label, float32 [N]."""
     check_labels(labels, len(weight))
-    rows = Rows(hidden=hidden.detach(), labels=labels, chunk_rows=chunk_rows)
-    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+    rows = Rows(
+        hidden=hidden.detach(),
+        labels=labels,
+        chunk_rows=chunk_rows or get_backend(backend).chunk_rows(len(weight)),
+    )
+    with torch.autocast(hidden.device.type, enabled=False), exact_products(), torch.no_grad():
         head = _head(weight, bias, logit_scale, logit_softcap)
         return get_backend(backend).logp(head, rows)
 

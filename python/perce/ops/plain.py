@@ -9,7 +9,7 @@ from perce.errors import OptionError
 from perce.objectives import Normalize, Objective, Signals
 from perce.ops.head import IGNORE_INDEX
 from perce.ops.interface import WeightedCE, check_rows, choose_objective, finish
-from perce.ops.torch_backend import check_given_weights, check_labels
+from perce.ops.weighing import check_given_weights, check_labels, loss_sum
 
 
 def weighted_ce(
@@ -70,6 +70,4 @@ def weighted_ce(
                 )
             used = used.masked_fill(ignored, 0.0)
             pir = None if without is None else (logp - without).masked_fill(ignored, 0.0)
-        # where: a weight of 0 must silence a log-probability of -inf, not make it NaN.
-        loss_sum = -torch.where(used == 0, 0.0, used * logp).sum()
-        return finish(loss_sum, logp.detach(), pir, used, labels, normalize, num_items)
+        return finish(loss_sum(used, logp), logp.detach(), pir, used, labels, normalize, num_items)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from perce.errors import LabelError, ObjectiveError
-from perce.objectives import Objective, Signals
+from perce.objectives import Objective
 from perce.ops.head import (
     IGNORE_INDEX,
     Head,
@@ -17,38 +16,18 @@ from perce.ops.head import (
     gradient_rows,
 )
 from perce.ops.rows import Outcome, Rows, Wanted
+from perce.ops.weighing import (
+    check_given_weights,
+    check_labels,
+    check_made_weights,
+    influence,
+    loss_sum,
+    make_weights,
+)
 
-
-def check_labels(labels: Tensor, vocab: int) -> None:
-    """Raise LabelError for the first label that is neither -100 nor in [0, vocab).
-
-    Only on the CPU: elsewhere it would wait for the device, and :func:`_targets` makes such rows
-    NaN instead.
-    """
-    if labels.device.type != "cpu":
-        return
-    bad = ((labels < 0) | (labels >= vocab)) & (labels != IGNORE_INDEX)
-    if bool(bad.any()):
-        position = int(bad.nonzero()[0, 0])
-        raise LabelError(
-            f"label {int(labels[position])} at position {position}: "
-            f"the vocabulary has {vocab} tokens; give an id from 0 to {vocab - 1}, "
-            f"or {IGNORE_INDEX} to ignore the row"
-        )
-
-
-def check_given_weights(weights: Tensor) -> None:
-    """Raise ObjectiveError for the first weight that is negative or not finite (on the CPU)."""
-    _check_weights(weights, (weights < 0) | ~weights.isfinite(), "given weights")
-
-
-def _check_weights(weights: Tensor, bad: Tensor, whose: str) -> None:
-    if weights.device.type == "cpu" and bool(bad.any()):
-        position = int(bad.nonzero()[0, 0])
-        raise ObjectiveError(
-            f"{whose}: {float(weights[position]):g} at position {position}: "
-            "weights are finite and at least 0"
-        )
+CHUNK_BYTES = 128 << 20
+"""Float32 logits in memory at once, unless ``chunk_rows`` says otherwise: 220 rows of a vocabulary
+of 152k."""
 
 
 def _targets(labels: Tensor, vocab: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,27 +73,6 @@ def logp(head: Head, rows: Rows) -> Tensor:
     return out
 
 
-def _part(tensor: Tensor | None, part: slice) -> Tensor | None:
-    return None if tensor is None else tensor[part]
-
-
-def _evaluate(
-    objective: Objective, rows: Rows, part: slice, logp: Tensor, entropy: Tensor | None
-) -> Tensor:
-    """Weights of some rows under the objective; 0 where ignored."""
-    ignored = rows.labels[part] == IGNORE_INDEX
-    segment = _part(rows.segment, part)
-    signals = Signals(
-        logp_with=logp,
-        logp_without=_part(rows.logp_without, part),
-        logp_reference=_part(rows.logp_reference, part),
-        entropy=entropy,
-        # An ignored row belongs to no record: it must not take a place among its tokens.
-        segment=None if segment is None else segment.masked_fill(ignored, -1),
-    )
-    return objective(signals).masked_fill(ignored, 0.0)
-
-
 def _record_weights(head: Head, rows: Rows, objective: Objective) -> Tensor:
     """Weights that depend on whole records, which chunks cut: a pass of its own for the signals."""
     n = len(rows.labels)
@@ -124,7 +82,7 @@ def _record_weights(head: Head, rows: Rows, objective: Objective) -> Tensor:
         logp[part] = statistics.logp
         if statistics.entropy is not None:
             entropy[part] = statistics.entropy
-    return _evaluate(objective, rows, slice(None), logp, entropy if needs_entropy else None)
+    return make_weights(objective, rows, slice(None), logp, entropy if needs_entropy else None)
 
 
 def weighted_ce(head: Head, rows: Rows, wanted: Wanted) -> Outcome:
@@ -150,7 +108,7 @@ def weighted_ce(head: Head, rows: Rows, wanted: Wanted) -> Outcome:
         if given is not None:
             weights[part] = given[part]
         elif objective is not None:
-            weights[part] = _evaluate(objective, rows, part, statistics.logp, statistics.entropy)
+            weights[part] = make_weights(objective, rows, part, statistics.logp, statistics.entropy)
         if not any(wanted):
             continue
         gradient_rows(head, logits, target, statistics, weights[part])
@@ -163,10 +121,13 @@ def weighted_ce(head: Head, rows: Rows, wanted: Wanted) -> Outcome:
             grad_bias += logits.sum(0)
 
     if objective is not None:
-        _check_weights(weights, weights < 0, f"objective {objective.name!r} returned")
-    pir = new(0, dtype=torch.float32)
-    if rows.logp_without is not None:
-        pir = (logp - rows.logp_without).masked_fill(ignored, 0.0)
-    # where: a weight of 0 must silence a log-probability of -inf, not make it NaN.
-    terms = torch.where(weights == 0, 0.0, weights * logp)
-    return Outcome(-terms.sum(), logp, pir, weights, grad_hidden, grad_weight, grad_bias)
+        check_made_weights(weights, objective)
+    return Outcome(
+        loss_sum(weights, logp),
+        logp,
+        influence(rows, logp),
+        weights,
+        grad_hidden,
+        grad_weight,
+        grad_bias,
+    )
