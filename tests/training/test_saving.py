@@ -230,18 +230,29 @@ def test_the_card_and_the_prompt_format_lie_beside_the_adapter(data, finished) -
 
 
 @given(
-    numbers=st.sets(st.integers(1, 99), min_size=1, max_size=8),
+    numbers=st.lists(st.integers(1, 99), min_size=1, max_size=8, unique=True),
+    newest=st.integers(0, 7),
     keep=st.one_of(st.none(), st.integers(1, 4)),
     best=st.integers(0, 7),
 )
-def test_rotation_keeps_the_newest_and_the_best(tmp_path_factory, numbers, keep, best) -> None:
+def test_rotation_keeps_the_newest_and_the_best(
+    tmp_path_factory, numbers, newest, keep, best
+) -> None:
     output = tmp_path_factory.mktemp("rotation")
     for number in numbers:
         (output / f"checkpoint-{number}").mkdir()
-    ordered = sorted(numbers)
+    written = numbers[newest % len(numbers)]
+    # Later steps than the one just written are a former run's: older than all of this run's.
+    ordered = sorted(numbers, key=lambda number: (number <= written, number))
     chosen = ordered[best] if best < len(ordered) else None
-    rotate(output, keep, None if chosen is None else str(output / f"checkpoint-{chosen}"))
-    left = sorted(int(path.name.removeprefix("checkpoint-")) for path in output.iterdir())
+    rotate(
+        output,
+        keep,
+        newest=output / f"checkpoint-{written}",
+        best=None if chosen is None else str(output / f"checkpoint-{chosen}"),
+    )
+    there = {int(path.name.removeprefix("checkpoint-")) for path in output.iterdir()}
+    left = [number for number in ordered if number in there]
     if keep is None:
         assert left == ordered
         return
@@ -250,6 +261,12 @@ def test_rotation_keeps_the_newest_and_the_best(tmp_path_factory, numbers, keep,
     assert len(left) == min(len(ordered), max(keep, len(spared)))
     others = [number for number in left if number not in spared]
     assert others == [n for n in ordered if n not in spared][len(ordered) - len(left) :]
+
+
+def test_a_former_runs_checkpoints_do_not_push_out_this_ones(data, finished, tmp_path) -> None:
+    shutil.copytree(finished, tmp_path / "checkpoint-99")
+    make(data, tmp_path, max_steps=2, save_steps=1, save_total_limit=1).train()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 def test_publishing_replaces_a_folder_of_the_same_name(tmp_path) -> None:

@@ -136,18 +136,22 @@ def publish(staged: Path, target: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:
-    """Delete the oldest checkpoints but ``keep``; the best one and the last one stay.
+def rotate(output_dir: Path, keep: int | None, *, newest: Path, best: str | None) -> None:
+    """Delete the oldest checkpoints but ``keep``; the best one and the newest one stay.
 
     Args:
         output_dir: the run's folder.
         keep: how many to keep; None for all.
+        newest: the checkpoint just written. Those of later steps are older: a former run in the
+            same folder left them, or the part of this run before it went back to a checkpoint.
         best: the best checkpoint's folder, if one is kept for that.
     """
     if keep is None:
         return
-    found = _checkpoints(output_dir)
-    spared = {found[-1].name} | ({Path(best).name} if best else set())
+    numbered = _checkpoints(output_dir)
+    later = [path for path in numbered if _step(path) > _step(newest)]
+    found = later + [path for path in numbered if path not in later]
+    spared = {newest.name} | ({Path(best).name} if best else set())
     surplus = max(len(found) - max(keep, len(spared)), 0)
     # Renamed first: a deletion that is cut short must not leave half a checkpoint behind.
     staging = output_dir / STAGING
@@ -158,9 +162,13 @@ def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:
 
 
 def _checkpoints(output_dir: Path) -> list[Path]:
-    numbered = [
-        (int(path.name.removeprefix("checkpoint-")), path)
+    found = [
+        path
         for path in output_dir.glob("checkpoint-*")
         if path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()
     ]
-    return [path for _, path in sorted(numbered)]
+    return sorted(found, key=_step)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))

@@ -99,7 +99,12 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         self._name_best(run_dir)
         if main:
             with writing(name):
-                rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+                rotate(
+                    run_dir,
+                    self.args.save_total_limit,
+                    newest=run_dir / name,
+                    best=self.state.best_model_checkpoint,
+                )
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(run_dir / name))
         self.accelerator.wait_for_everyone()
