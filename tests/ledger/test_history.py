@@ -198,6 +198,26 @@ def test_an_impossible_range(place: ScoreLedger) -> None:
         place.quantiles(every=0)
 
 
+def test_a_range_longer_than_any_run(place: ScoreLedger) -> None:
+    (all_steps,) = place.quantiles(every=10**30)
+    (as_long,) = place.quantiles(every=2**31)
+    np.testing.assert_array_equal(all_steps.counts, as_long.counts)
+
+
+def test_a_reader_tells_of_one_moment_while_the_run_goes_on(
+    data: PreparedData, tmp_path: Path
+) -> None:
+    with ScoreLedger.create(tmp_path / "ledger", data) as writer:
+        writer.update(*batch(1, [0, 1], data))
+        reader = ScoreLedger.open(tmp_path)
+        every_token = -1e9
+        before = reader.became_personal(every_token)
+        writer.update(*batch(1, [2], data))
+        writer.update(*batch(2, [0, 3], data))
+        np.testing.assert_array_equal(reader.became_personal(every_token), before)
+        assert (ScoreLedger.open(tmp_path).became_personal(every_token) != before).any()
+
+
 @given(st.data())
 def test_rounds_keep_the_order_and_repeat_no_record(
     data: PreparedData, draw: st.DataObject

@@ -354,6 +354,9 @@ def test_data_that_is_gone(tmp_path: Path) -> None:
         (lambda info: info | {"format_version": 2}, "has format version 2, this perce reads 1"),
         (lambda info: {k: v for k, v in info.items() if k != "decay"}, "too much of decay"),
         (lambda info: [info], "is corrupt"),
+        (lambda info: info | {"data_path": None}, "is corrupt: data_path is None"),
+        (lambda info: info | {"decay": "half"}, "is corrupt: decay is 'half'"),
+        (lambda info: info | {"first_step": 1.5}, r"is corrupt: first_step is 1\.5"),
     ],
 )
 def test_a_broken_info_file(

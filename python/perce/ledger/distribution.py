@@ -15,6 +15,9 @@ from perce.ledger.ragged import I64
 
 BINS = 4097
 
+_MOST_STEPS = 2**32
+"""Steps are stored in 32 bits."""
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -93,6 +96,7 @@ def by_steps(history: Iterable[Visits], every: int, *, threshold: float) -> Iter
     """
     if every < 1:
         raise OptionError("every", f"{every} is below 1")
+    every = min(every, _MOST_STEPS)
     under_way: tuple[int, Distribution] | None = None
     for block in history:
         ranges = (block.steps.astype(np.int64) - 1) // every

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from perce.errors import LedgerError, StoreError
 from perce.ledger.files import replacing
@@ -88,6 +89,9 @@ class LedgerInfo:
         if set(stored) != names:
             wrong = ", ".join(sorted(names ^ set(stored)))
             raise LedgerError(f"{path} is corrupt: it lacks or has too much of {wrong}", str(path))
+        for name, kind in get_type_hints(cls).items():
+            if not isinstance(stored[name], kind):
+                raise LedgerError(f"{path} is corrupt: {name} is {stored[name]!r}", str(path))
         return cls(**stored)
 
     def write(self, folder: Path) -> None:

@@ -22,14 +22,8 @@ from perce.ledger.exchange import Gather, Outbox
 from perce.ledger.export import Pieces, export
 from perce.ledger.files import writing
 from perce.ledger.history import F32, U32, History
-from perce.ledger.layout import (
-    BASE_FILE,
-    INFO_FILE,
-    LedgerInfo,
-    find_ledger,
-    journal_path,
-)
-from perce.ledger.personal import THRESHOLD, became_personal
+from perce.ledger.layout import BASE_FILE, INFO_FILE, LedgerInfo, find_ledger, journal_path
+from perce.ledger.personal import NEVER, THRESHOLD, became_personal
 from perce.ledger.ragged import I64, token_index
 from perce.ledger.replay import base_state, replay
 from perce.tokens import PreparedData
@@ -343,7 +337,7 @@ class ScoreLedger:
         if first_step is None or first_step > self.info.first_step:
             before = base_state(self.folder, self.info, _offsets(self.data))
             first_step = self.info.first_step
-        return became_personal(
+        since = became_personal(
             self.history(),
             _offsets(self.data),
             before.pir(),
@@ -351,6 +345,10 @@ class ScoreLedger:
             threshold=threshold,
             first_step=first_step,
         )
+        # What a run under way has journalled since this was opened is not in the state either.
+        known = np.maximum(self.last_step(), first_step)
+        since[since > np.repeat(known, self._lengths)] = NEVER
+        return since
 
     def quantiles(
         self, *, every: int | None = None, threshold: float = THRESHOLD
