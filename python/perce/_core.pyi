@@ -1,4 +1,4 @@
-"""The Rust core: NumPy arrays in, NumPy arrays out.
+"""The compiled core: NumPy arrays in, NumPy arrays out; and the CUDA kernels over device memory.
 
 All arrays are 1-D and C-contiguous and have exactly the dtype given here; anything else is a
 ``TypeError`` that names the argument. Calls release the GIL and start no threads.
@@ -18,6 +18,10 @@ __all__ = [
     "JournalWriter",
     "Scores",
     "TokenStore",
+    "cuda_architectures",
+    "cuda_load",
+    "cuda_logp_rows",
+    "cuda_weighted_rows",
     "epoch_order",
     "group_records",
     "histogram",
@@ -377,4 +381,104 @@ def quantiles(counts: _I64, q: _F64) -> _F64:
 
     Raises:
         LedgerError: counts of another length or below 0, or q out of range.
+    """
+
+def cuda_architectures() -> list[str]:
+    """What the embedded CUDA kernels are compiled for, "sm_80" to "compute_120".
+
+    Empty where this build has none.
+    """
+
+def cuda_load(device: int) -> None:
+    """Load every kernel onto a CUDA device; once that is done, next to free.
+
+    A CUDA graph may only be captured after it: during capture nothing can be loaded.
+
+    Raises:
+        perce.errors.KernelError: no kernels in this build, no driver or one too old, no such device
+            or one older than compute capability 8.0.
+    """
+
+def cuda_weighted_rows(
+    *,
+    device: int,
+    stream: int,
+    n_rows: int,
+    vocab: int,
+    logits: int,
+    logits_dtype: str,
+    logits_stride: int,
+    grad: int,
+    grad_dtype: str,
+    grad_stride: int,
+    labels: int,
+    logp_without: int,
+    weights_given: int,
+    bias: int,
+    logp: int,
+    weights: int,
+    entropy: int,
+    logit_scale: float,
+    logit_softcap: float,
+    objective: str,
+    params: tuple[float, float],
+) -> None:
+    """Launch the weighted kernel: log-probs, entropies, weights and gradients of all rows.
+
+    With x a raw product of hidden state and vocabulary, a logit is ``scale * (x + bias)``, or
+    ``softcap * tanh(scale * (x + bias) / softcap)``; the gradient is that of ``-weight * logp`` to
+    x, the weight a constant. Returns before the work is done; never waits for the device. How odd
+    rows come out (bad labels, NaN, infinities) is in docs/kernel.md.
+
+    Addresses are those of the device's memory, 0 where absent; strides count elements.
+
+    Args:
+        device: index of the device.
+        stream: handle of a stream of its primary context; 0 is the default stream.
+        n_rows: rows; 0 launches nothing.
+        vocab: columns, 1 to 2**30.
+        logits: [n_rows, vocab], raw products.
+        logits_dtype: "float32", "bfloat16" or "float16".
+        logits_stride: from a row to the next, ``vocab`` or more. Rows that start at multiples of 16
+            bytes are read fastest.
+        grad: [n_rows, vocab], written, or 0. It may be the logits' own memory: the same address and
+            a stride of as many bytes.
+        grad_dtype: that of the logits; from "float32" also "bfloat16" or "float16".
+        grad_stride: as ``logits_stride``.
+        labels: int64 [n_rows]; -100 ignores a row.
+        logp_without: float32 [n_rows], for "perce", "longce" and "nextquill".
+        weights_given: float32 [n_rows], for "given".
+        bias: float32 [vocab], or 0.
+        logp: float32 [n_rows], written.
+        weights: float32 [n_rows], written, or 0.
+        entropy: float32 [n_rows], written, or 0.
+        logit_scale: finite.
+        logit_softcap: above 0, or 0 for none.
+        objective: "given", "ce", "perce", "longce", "entce", "dft" or "nextquill".
+        params: the objective's options in the order of its signature, then zeros.
+
+    Raises:
+        perce.errors.KernelError: as for :func:`cuda_load`, an argument that cannot work, or a
+            failing call of the driver; nothing has been launched then.
+    """
+
+def cuda_logp_rows(
+    *,
+    device: int,
+    stream: int,
+    n_rows: int,
+    vocab: int,
+    logits: int,
+    logits_dtype: str,
+    logits_stride: int,
+    labels: int,
+    bias: int,
+    logp: int,
+    entropy: int,
+    logit_scale: float,
+    logit_softcap: float,
+) -> None:
+    """Launch the read-only kernel: log-probs, and entropies where wanted, of all rows.
+
+    Arguments and errors are those of :func:`cuda_weighted_rows`.
     """

@@ -8,6 +8,7 @@ use pyo3::types::PyType;
 static STORE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static PACKING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static LEDGER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static KERNEL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// The Python exception for an error of the core.
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
@@ -31,4 +32,10 @@ pub(crate) fn raise_ledger(py: Python<'_>, error: &LedgerError) -> PyErr {
         Ok(PyErr::from_value(class.call1((error.to_string(), path, error.record()))?))
     };
     LEDGER.import(py, "perce.errors", "LedgerError").and_then(build).unwrap_or_else(|failure| failure)
+}
+
+/// The Python exception for an error of the CUDA kernels.
+pub(crate) fn raise_kernel(py: Python<'_>, error: &perce_cuda::Error) -> PyErr {
+    let build = |class: &Bound<'_, PyType>| Ok(PyErr::from_value(class.call1((error.to_string(),))?));
+    KERNEL.import(py, "perce.errors", "KernelError").and_then(build).unwrap_or_else(|failure| failure)
 }

@@ -1,6 +1,8 @@
-//! The Python module `perce._core`: borrow `NumPy` arrays, release the GIL, call `perce-core`, map errors. No logic.
+//! The Python module `perce._core`: borrow `NumPy` arrays, release the GIL, call `perce-core` and `perce-cuda`, map
+//! errors. No logic.
 
 mod arrays;
+mod cuda;
 mod errors;
 mod histogram;
 mod journal;
@@ -10,9 +12,11 @@ mod store;
 
 use pyo3::prelude::*;
 
-/// Packing, plans, collation and the score ledger over `NumPy` arrays. See the stub beside it for shapes and dtypes.
+/// Packing, plans, collation and the score ledger over `NumPy` arrays, and the CUDA kernels over device memory. See the stub beside it for shapes and dtypes.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::cuda::{cuda_architectures, cuda_load, cuda_logp_rows, cuda_weighted_rows};
     #[pymodule_export]
     use crate::histogram::{histogram, quantiles};
     #[pymodule_export]
