@@ -39,3 +39,28 @@ class ValidationError(ServingError, ValueError):
 
 class KeyFileError(ServingError, ValueError):
     """The file of keys cannot be read, or does not hold what this project writes."""
+
+
+class RequestError(ServingError, ValueError):
+    """A request is refused before it reaches the model.
+
+    Carries ``status``, the HTTP status; ``code``, one word for one reason
+    (``perce_serving.tenant.refusal.CODES``), for metrics and callers; ``param``, the field of the
+    body at fault, where one is; and ``retry_after``, the seconds after which trying again may help,
+    where waiting helps.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after

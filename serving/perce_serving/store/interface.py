@@ -1,0 +1,127 @@
+"""What a store of adapters offers, wherever it keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Check = Callable[[Path], object]
+"""Raises ``ValidationError`` unless the adapter in this folder may be served."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One published adapter of one user; its files never change."""
+
+    user: str
+    """Whose it is."""
+    version: str
+    """SHA-256 over its files, in hexadecimal digits."""
+    published: str
+    """When it was first published, UTC, as ``2026-11-22T13:12:29Z``."""
+    size: int
+    """Bytes of its files."""
+    retired: bool
+    """Whether it is no longer served; its files stay until nothing can still ask for them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One result of checking a store."""
+
+    text: str
+    """What was looked at, and what is wrong with it."""
+    damage: bool
+    """Whether something is wrong."""
+
+
+class AdapterStore(Protocol):
+    """Immutable versions of users' adapters, one of each user's versions being the current one.
+
+    Every change is atomic for readers, in this process and others: they see the state before it or
+    after it. Readers never wait. Every method that takes a user raises ``UserError`` for an id that
+    breaks the rules, and ``StoreError`` where what the store holds is not what it wrote.
+    """
+
+    def publish(self, user: str, folder: Path, *, check: Check) -> Version:
+        """Store a copy of the adapter in ``folder`` and make it the user's current version.
+
+        Publishing the same content again stores nothing; it makes that version current, and serves
+        it again if it was retired.
+
+        Args:
+            user: whose it is; need not be known to the store.
+            folder: holds what PEFT saved; other files in it are left alone.
+            check: called with the copy, so that what was checked is what is stored.
+
+        Raises:
+            ValidationError: ``check`` refuses the adapter, or a file is absent or a link; the store
+                is as it was.
+            OSError: the disk is full, or the like; the store is as it was.
+        """
+        ...
+
+    def current(self, user: str) -> str | None:
+        """Version that the user's next request gets; None for a user without an adapter."""
+        ...
+
+    def has(self, user: str, version: str) -> bool:
+        """Whether this version is served: published and not retired."""
+        ...
+
+    def versions(self, user: str) -> list[Version]:
+        """All versions of a user in the order of publishing, the retired included."""
+        ...
+
+    def open(self, user: str, version: str) -> Path:
+        """A local folder with the files of a served version.
+
+        Raises:
+            StoreError: it is not served.
+        """
+        ...
+
+    def rollback(self, user: str, to: str | None = None) -> str:
+        """Make an earlier version current: ``to``, or the one that was current before.
+
+        Raises:
+            StoreError: there is no such version, or it is retired.
+        """
+        ...
+
+    def retire(self, user: str, version: str) -> None:
+        """Serve this version no longer; its files stay until ``collect``. Twice is as once.
+
+        Raises:
+            StoreError: there is no such version, or it is the current one.
+        """
+        ...
+
+    def collect(self, user: str, version: str) -> None:
+        """Delete a retired version's files.
+
+        An engine that is asked for an adapter it has evicted reads the files again and dies where
+        there are none: call this only when nothing can still ask for them.
+
+        Raises:
+            StoreError: there is no such version, or it is not retired.
+        """
+        ...
+
+    def erase(self, user: str) -> bool:
+        """Delete a user with every version; False where the store does not know the user."""
+        ...
+
+    def users(self) -> list[str]:
+        """All users with an adapter, sorted.
+
+        Raises:
+            StoreError: there is no store.
+        """
+        ...
+
+    def verify(self, check: Check | None = None) -> Iterator[Finding]:
+        """Compare every file with what was published; pass every served version to ``check``."""
+        ...

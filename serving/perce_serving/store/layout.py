@@ -1,0 +1,122 @@
+"""The store's own small files in a user's folder: what they hold, written and read back.
+
+<root>/<digest of the id>/user.json          whose folder this is
+                          CURRENT            versions that were current, newest first, a line each
+                          <version>/         adapter_config.json, adapter_model.safetensors,
+                                             version.json; RETIRED once it is not served
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from perce_serving.errors import StoreError, UserError
+from perce_serving.store.content import Content
+from perce_serving.store.interface import Version
+from perce_serving.users import is_version, user_folder
+
+CURRENT = "CURRENT"
+RETIRED = "RETIRED"
+USER_FILE = "user.json"
+VERSION_FILE = "version.json"
+_FORMAT = 1
+
+
+def user_record(user: str) -> bytes:
+    """Content of ``user.json``."""
+    return _encode({"format": _FORMAT, "user": user})
+
+
+def read_user(folder: Path) -> str:
+    """Whose folder this is.
+
+    Raises:
+        StoreError: ``user.json`` is absent, unreadable, or of another user.
+    """
+    path = folder / USER_FILE
+    user = _read(path).get("user")
+    try:
+        if isinstance(user, str) and user_folder(user) == folder.name:
+            return user
+    except UserError:
+        pass
+    raise StoreError(f"{path}: names another user than the folder; restore it from a backup")
+
+
+def version_record(user: str, content: Content, published: str) -> bytes:
+    """Content of ``version.json``."""
+    record = {
+        "format": _FORMAT,
+        "user": user,
+        "version": content.version,
+        "published": published,
+        "bytes": content.size,
+        "sha256": content.digests,
+    }
+    return _encode(record)
+
+
+def read_version(folder: Path) -> Version:
+    """The version in this folder.
+
+    Raises:
+        StoreError: ``version.json`` is absent, unreadable, or of another version.
+    """
+    path = folder / VERSION_FILE
+    record = _read(path)
+    match record:
+        case {
+            "user": str(user), "version": folder.name, "published": str(published),
+            "bytes": int(size),
+        }:  # fmt: skip
+            retired = (folder / RETIRED).exists()
+            return Version(
+                user=user, version=folder.name, published=published, size=size, retired=retired
+            )
+    raise StoreError(f"{path}: describes another version than the folder; publish it again")
+
+
+def history_record(history: list[str]) -> bytes:
+    """Content of ``CURRENT``."""
+    return "".join(f"{version}\n" for version in history).encode()
+
+
+def read_history(folder: Path) -> list[str]:
+    """Versions that were current, the current one first; empty for a user who is not there.
+
+    Raises:
+        StoreError: ``CURRENT`` holds something else.
+    """
+    path = folder / CURRENT
+    try:
+        text = path.read_text("ascii", errors="replace")
+    except FileNotFoundError:
+        if not folder.exists():
+            return []
+        # A first publishing may have come between the two looks; it brings folder and file at once.
+        try:
+            text = path.read_text("ascii", errors="replace")
+        except FileNotFoundError:
+            raise StoreError(f"{path}: there is no such file; publish again") from None
+    history = text.split("\n")
+    if history.pop() == "" and history and all(is_version(version) for version in history):
+        return history
+    raise StoreError(f"{path}: not a list of versions; publish again")
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, indent=2).encode() + b"\n"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path}: there is no such file; restore it from a backup") from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: not JSON ({error}); restore it from a backup") from None
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise StoreError(f"{path}: not of format {_FORMAT}; use the release that wrote it")
+    return record

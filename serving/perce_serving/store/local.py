@@ -1,0 +1,239 @@
+"""A store in a local or shared folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from perce_serving.errors import StoreError
+from perce_serving.files import flush, move, write
+from perce_serving.store.content import copy_content
+from perce_serving.store.interface import Check, Finding, Version
+from perce_serving.store.layout import (
+    CURRENT,
+    RETIRED,
+    USER_FILE,
+    VERSION_FILE,
+    history_record,
+    read_history,
+    read_user,
+    read_version,
+    user_record,
+    version_record,
+)
+from perce_serving.store.scratch import Scratch
+from perce_serving.store.verify import verify_user
+from perce_serving.users import is_version, user_folder
+
+
+def _no_step(_: str) -> None:
+    """Nobody watches."""
+
+
+class LocalStore:
+    """An ``AdapterStore`` under one folder of a POSIX file system.
+
+    A new user's folder, a new version's folder and a new ``CURRENT`` each appear by one rename of
+    something that is already on the disk, under the store's lock. A shared file system must support
+    ``flock`` (NFS does since version 4). The folder is trusted: who can write to it can do
+    everything.
+
+    Args:
+        root: the store's folder; the first publishing makes it.
+        clock: seconds since 1970, for the time of publishing.
+        step: called with the name of each step of a change right after it, for tests that end the
+            process there.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        step: Callable[[str], None] = _no_step,
+    ) -> None:
+        self.root = root
+        self._clock = clock
+        self._step = step
+        self._scratch = Scratch(root)
+
+    def publish(self, user: str, folder: Path, *, check: Check) -> Version:
+        """See ``AdapterStore``."""
+        home = self._home(user)
+        with self._scratch.folder() as scratch:
+            self._step("scratch made")
+            adapter = scratch / "adapter"
+            adapter.mkdir()
+            content = copy_content(folder, adapter)
+            self._step("copied")
+            check(adapter)
+            published = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+            write(adapter / VERSION_FILE, version_record(user, content, published))
+            flush(adapter)
+            version = read_version(adapter.rename(scratch / content.version))
+            self._step("version written")
+            with self._scratch.lock():
+                if home.exists():
+                    version = self._add(home, scratch, version)
+                else:
+                    write(scratch / USER_FILE, user_record(user))
+                    write(scratch / CURRENT, history_record([version.version]))
+                    flush(scratch)
+                    self._step("user written")
+                    move(scratch, home)
+                    self._step("user in place")
+        return version
+
+    def _add(self, home: Path, scratch: Path, version: Version) -> Version:
+        """Put a version into the folder of a known user and make it current."""
+        name = version.version
+        history = read_history(home)
+        if (home / name).exists():
+            (home / name / RETIRED).unlink(missing_ok=True)
+            flush(home / name)
+            version = read_version(home / name)
+        else:
+            move(scratch / name, home / name)
+        self._step("version in place")
+        self._set_history(home, [name, *(other for other in history if other != name)])
+        return version
+
+    def current(self, user: str) -> str | None:
+        """See ``AdapterStore``."""
+        history = read_history(self._home(user))
+        return history[0] if history else None
+
+    def has(self, user: str, version: str) -> bool:
+        """See ``AdapterStore``."""
+        folder = self._home(user) / version
+        return (
+            is_version(version)
+            and (folder / VERSION_FILE).is_file()
+            and not (folder / RETIRED).exists()
+        )
+
+    def versions(self, user: str) -> list[Version]:
+        """See ``AdapterStore``."""
+        home = self._home(user)
+        if not home.exists():
+            return []
+        found = []
+        for folder in home.iterdir():
+            if is_version(folder.name):
+                try:
+                    found.append(read_version(folder))
+                except StoreError:
+                    if folder.exists():  # not collected meanwhile
+                        raise
+        return sorted(found, key=lambda version: (version.published, version.version))
+
+    def open(self, user: str, version: str) -> Path:
+        """See ``AdapterStore``."""
+        if not self.has(user, version):
+            raise StoreError(
+                f"user {user!r}: version {version[:80]!r} is not served; "
+                "list the user's versions for those that are"
+            )
+        return self._home(user) / version
+
+    def rollback(self, user: str, to: str | None = None) -> str:
+        """See ``AdapterStore``."""
+        home = self._home(user)
+        with self._scratch.lock():
+            history = [version for version in read_history(home) if self.has(user, version)]
+            if to is None:
+                history = history[1:]
+                if not history:
+                    raise StoreError(
+                        f"user {user!r}: no served version was current before; publish one"
+                    )
+            else:
+                self.open(user, to)
+                history = history[history.index(to) :] if to in history else [to, *history]
+            self._set_history(home, history)
+        return history[0]
+
+    def retire(self, user: str, version: str) -> None:
+        """See ``AdapterStore``."""
+        with self._scratch.lock():
+            folder = self._stored(user, version)
+            if version == self.current(user):
+                raise StoreError(
+                    f"user {user!r}: version {version} is the current one; "
+                    "publish another or roll back first"
+                )
+            write(folder / RETIRED, b"")
+            flush(folder)
+            self._step("retired")
+
+    def collect(self, user: str, version: str) -> None:
+        """See ``AdapterStore``."""
+        with self._scratch.lock():
+            folder = self._stored(user, version)
+            if not (folder / RETIRED).exists():
+                raise StoreError(f"user {user!r}: version {version} is served; retire it first")
+            self._scratch.trash(folder)
+            flush(folder.parent)
+            self._step("out of sight")
+        self._scratch.delete_garbage()
+        self._step("deleted")
+
+    def erase(self, user: str) -> bool:
+        """See ``AdapterStore``."""
+        home = self._home(user)
+        if not self.root.exists():
+            return False
+        with self._scratch.lock():
+            known = home.exists()
+            if known:
+                self._scratch.trash(home)
+                flush(self.root)
+                self._step("out of sight")
+        # Also for a user who is unknown: a publishing that died may have left a copy.
+        self._scratch.delete_garbage()
+        self._step("deleted")
+        return known
+
+    def users(self) -> list[str]:
+        """See ``AdapterStore``."""
+        found = []
+        for home in self._homes():
+            try:
+                found.append(read_user(home))
+            except StoreError:
+                if home.exists():  # not erased meanwhile
+                    raise
+        return sorted(found)
+
+    def verify(self, check: Check | None = None) -> Iterator[Finding]:
+        """See ``AdapterStore``."""
+        for home in self._homes():
+            yield from verify_user(home, check)
+
+    def _homes(self) -> list[Path]:
+        """The folders of all users."""
+        if not self.root.is_dir():
+            raise StoreError(f"{self.root}: there is no store of adapters; publish into it first")
+        # A user's folder is named by a digest, which has the form of a version.
+        return sorted(folder for folder in self.root.iterdir() if is_version(folder.name))
+
+    def _home(self, user: str) -> Path:
+        """Folder of a user, who need not be known."""
+        return self.root / user_folder(user)
+
+    def _stored(self, user: str, version: str) -> Path:
+        """Folder of a version that is stored, served or not."""
+        folder = self._home(user) / version
+        if not is_version(version) or not folder.is_dir():
+            raise StoreError(
+                f"user {user!r}: there is no version {version[:80]!r}; list the user's versions"
+            )
+        return folder
+
+    def _set_history(self, home: Path, history: list[str]) -> None:
+        """Replace ``CURRENT``; the store's lock is held."""
+        write(self._scratch.file(), history_record(history))
+        self._step("current written")
+        move(self._scratch.file(), home / CURRENT)
+        self._step("current in place")

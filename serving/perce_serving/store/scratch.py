@@ -1,0 +1,119 @@
+"""The store's lock, and the one folder in which everything unfinished lies.
+
+``<root>/.scratch/`` holds copies that are being made and trees that are being deleted. Whoever
+makes one holds a lock on a file beside it, which the system drops when the process dies, in
+whatever way. What nobody holds is garbage, and whoever next publishes or deletes removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SCRATCH = ".scratch"
+_LOCK = "lock"
+_HELD = ".held"
+
+
+class Scratch:
+    """Scratch folders under a store's root, on its file system so that renaming is atomic."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / SCRATCH
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store's lock, against other processes and threads; held for milliseconds.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Make a folder that is deleted when the block ends, unless it was moved away by then.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        # Under the lock, so that nobody takes the folder for garbage before it is held.
+        with self.lock():
+            self._delete_garbage()
+            folder = self._folder / secrets.token_hex(16)
+            held = _held(folder)
+            handle = os.open(held, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                folder.mkdir()
+            except BaseException:
+                held.unlink()
+                os.close(handle)
+                raise
+        try:
+            yield folder
+        finally:
+            # The folder first: without its lock file it would be garbage in use.
+            shutil.rmtree(folder, ignore_errors=True)
+            held.unlink(missing_ok=True)
+            os.close(handle)
+
+    def file(self) -> Path:
+        """Path for a small file to write and move away while the store's lock is held."""
+        return self._folder / "file"
+
+    def trash(self, path: Path) -> None:
+        """Move a tree out of readers' sight; its files go when garbage next does.
+
+        The store's lock is held.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        path.rename(self._folder / secrets.token_hex(16))
+
+    def delete_garbage(self) -> None:
+        """Delete what dead processes left, and what was trashed."""
+        with self.lock():
+            self._delete_garbage()
+
+    def _delete_garbage(self) -> None:
+        for path in list(self._folder.iterdir()):
+            if path.name in (_LOCK, self.file().name):
+                continue
+            if path.name.endswith(_HELD):
+                if not path.with_suffix("").exists() and not _is_held(path):
+                    path.unlink(missing_ok=True)
+            elif not _is_held(_held(path)):
+                shutil.rmtree(path, ignore_errors=True)
+                _held(path).unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> Path:
+    return folder.with_name(folder.name + _HELD)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds the lock on this file."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -1,0 +1,68 @@
+"""What is on the disk against what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from perce_serving.errors import ServingError, StoreError
+from perce_serving.store.content import read_content
+from perce_serving.store.interface import Check, Finding
+from perce_serving.store.layout import (
+    CURRENT,
+    USER_FILE,
+    read_history,
+    read_user,
+    read_version,
+)
+from perce_serving.users import is_version
+
+
+def verify_user(home: Path, check: Check | None) -> Iterator[Finding]:
+    """Findings about one user's folder: whose it is, each version, and what is current."""
+    try:
+        user = read_user(home)
+        history = read_history(home)
+    except StoreError as error:
+        yield Finding(text=str(error), damage=True)
+        return
+    served = set()
+    for path in sorted(home.iterdir()):
+        if path.is_symlink():
+            yield Finding(text=f"{path}: a symbolic link; no part of the store", damage=True)
+        elif is_version(path.name):
+            try:
+                retired = _verify_version(path, user, check)
+            except (ServingError, OSError) as error:
+                yield Finding(text=f"user {user!r}: version {path.name}: {error}", damage=True)
+                continue
+            if not retired:
+                served.add(path.name)
+            state = "retired" if retired else "current" if path.name == history[0] else "served"
+            yield Finding(text=f"user {user!r}: version {path.name} ({state})", damage=False)
+        elif path.name not in (CURRENT, USER_FILE):
+            yield Finding(text=f"{path}: no part of the store; take it away", damage=True)
+    if history[0] not in served:
+        yield Finding(
+            text=f"user {user!r}: the current version {history[0]} cannot be served; "
+            "roll back or publish again",
+            damage=True,
+        )
+
+
+def _verify_version(folder: Path, user: str, check: Check | None) -> bool:
+    """Whether the version is retired.
+
+    Raises:
+        StoreError: its files are not those that were published, or are another user's.
+        ValidationError: a file is absent or a link, or ``check`` refuses the adapter.
+        OSError: a file cannot be read.
+    """
+    version = read_version(folder)
+    if version.user != user:
+        raise StoreError(f"was published for user {version.user!r}; take it away")
+    if read_content(folder).version != folder.name:
+        raise StoreError("its files have changed since it was published; publish them anew")
+    if check is not None and not version.retired:
+        check(folder)
+    return version.retired

@@ -1,0 +1,236 @@
+"""What the store keeps, refuses and reports."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perce_serving.errors import StoreError, UserError, ValidationError
+from perce_serving.store import AdapterStore, LocalStore
+from perce_serving.store.layout import CURRENT, USER_FILE, VERSION_FILE
+from perce_serving.store.scratch import SCRATCH
+from perce_serving.users import user_folder
+from perce_serving.validate import Fault
+from perce_serving.validate.files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
+
+Source = Callable[[str], Path]
+
+
+def accept(folder: Path) -> None:
+    """Every adapter may be served."""
+
+
+def damage(store: LocalStore) -> list[str]:
+    return [finding.text for finding in store.verify() if finding.damage]
+
+
+def test_a_local_store_is_a_store(store: LocalStore) -> None:
+    offered: AdapterStore = store
+    assert offered.current("alice") is None
+
+
+def test_what_lies_on_the_disk(store: LocalStore, root: Path, source: Source) -> None:
+    folder = source("1")
+    (folder / "optimizer.pt").write_text("not part of the adapter")
+    version = store.publish("alice", folder, check=accept)
+    home = root / user_folder("alice")
+    assert {path.name for path in home.iterdir()} == {USER_FILE, CURRENT, version.version}
+    assert (home / CURRENT).read_text() == version.version + "\n"
+    stored = store.open("alice", version.version)
+    assert stored == home / version.version
+    assert {path.name for path in stored.iterdir()} == {*ADAPTER_FILES, VERSION_FILE}
+    for name in ADAPTER_FILES:
+        assert (stored / name).read_bytes() == (folder / name).read_bytes()
+    assert version.published == "1970-01-01T00:00:00Z"
+    assert version.size == sum((folder / name).stat().st_size for name in ADAPTER_FILES)
+    assert not version.retired
+    assert store.versions("alice") == [version]
+
+
+def test_either_file_makes_another_version(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept)
+    (source("2") / WEIGHTS_FILE).write_bytes((source("1") / WEIGHTS_FILE).read_bytes())
+    other = source("2")
+    (other / WEIGHTS_FILE).write_bytes((source("1") / WEIGHTS_FILE).read_bytes())
+    assert store.publish("alice", other, check=accept).version != one.version
+    assert store.publish("bob", source("1"), check=accept).version == one.version
+
+
+def test_what_is_checked_is_what_is_stored(store: LocalStore, source: Source) -> None:
+    folder = source("1")
+
+    def swap(copy: Path) -> None:
+        (folder / WEIGHTS_FILE).write_text("swapped after the copy was made")
+
+    version = store.publish("alice", folder, check=swap)
+    assert (store.open("alice", version.version) / WEIGHTS_FILE).read_text() == "weights 1"
+
+
+@pytest.mark.parametrize("name", ADAPTER_FILES)
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda path: None, Fault.MISSING_FILE),
+        (lambda path: path.symlink_to("/etc/hostname"), Fault.SYMLINK),
+        (lambda path: path.symlink_to("nowhere"), Fault.SYMLINK),
+        (lambda path: path.mkdir(), Fault.NOT_A_FILE),
+        (os.mkfifo, Fault.NOT_A_FILE),
+    ],
+    ids=["missing", "link", "dangling", "folder", "pipe"],
+)
+def test_only_regular_files_are_taken(
+    store: LocalStore, root: Path, source: Source, name: str,
+    make: Callable[[Path], object], fault: Fault,
+) -> None:  # fmt: skip
+    folder = source("1")
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(ValidationError, match=name) as error:
+        store.publish("alice", folder, check=accept)
+    assert error.value.code == fault
+    assert store.users() == []
+    assert {path.name for path in (root / SCRATCH).iterdir()} == {"lock"}
+
+
+def test_a_linked_folder_is_refused(store: LocalStore, source: Source, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(source("1"))
+    with pytest.raises(ValidationError) as error:
+        store.publish("alice", link, check=accept)
+    assert error.value.code == Fault.SYMLINK
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "../../x", "/etc", CURRENT, "0" * 63, "A" * 64])
+def test_no_version_is_a_path(store: LocalStore, source: Source, version: str) -> None:
+    store.publish("alice", source("1"), check=accept)
+    assert not store.has("alice", version)
+    for call in (store.open, store.rollback, store.retire, store.collect):
+        with pytest.raises(StoreError, match="user 'alice'"):
+            call("alice", version)
+
+
+@pytest.mark.parametrize("user", ["", "a\nb", "x" * 257])
+def test_ids_that_break_the_rules(store: LocalStore, source: Source, user: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.publish(user, source("1"), check=accept),
+        lambda: store.current(user),
+        lambda: store.has(user, "0" * 64),
+        lambda: store.versions(user),
+        lambda: store.rollback(user),
+        lambda: store.erase(user),
+    ]
+    for call in calls:
+        with pytest.raises(UserError):
+            call()
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(
+    store: LocalStore, root: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = store.publish("alice", source("1"), check=accept)
+    real = os.fsync
+    for calls in range(100):
+        left = calls
+
+        def full(handle: int) -> None:
+            nonlocal left
+            if left == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            left -= 1
+            real(handle)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            try:
+                store.publish("alice", source("2"), check=accept)
+                break
+            except OSError:
+                pass
+        assert store.has("alice", version.version)
+        assert {path.name for path in (root / SCRATCH).iterdir()} <= {"lock", "file"}
+        assert damage(store) == []
+    assert calls > 3
+
+
+def test_the_current_version_is_not_retired(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+    with pytest.raises(StoreError, match="roll back first"):
+        store.retire("alice", one)
+    two = store.publish("alice", source("2"), check=accept).version
+    store.retire("alice", one)
+    store.retire("alice", one)
+    with pytest.raises(StoreError, match="publish one"):
+        store.rollback("alice")
+    with pytest.raises(StoreError, match="retire it first"):
+        store.collect("alice", two)
+    assert store.publish("alice", source("1"), check=accept).retired is False
+    assert store.rollback("alice") == two
+
+
+def test_without_a_store(store: LocalStore, root: Path) -> None:
+    with pytest.raises(StoreError, match="publish into it first"):
+        store.users()
+    with pytest.raises(StoreError, match="publish into it first"):
+        list(store.verify())
+    assert not store.erase("alice")
+    assert not root.exists()
+
+
+def write_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part"),
+    [
+        (lambda home, version: (version / WEIGHTS_FILE).write_text("other"), "have changed"),
+        (lambda home, version: (version / CONFIG_FILE).unlink(), "no such file"),
+        (lambda home, version: (version / VERSION_FILE).write_text("{"), "not JSON"),
+        (lambda home, version: (version / VERSION_FILE).unlink(), "no such file"),
+        (lambda home, version: write_json(version / VERSION_FILE, version="0"), "another version"),
+        (lambda home, version: write_json(version / VERSION_FILE, format=2), "format 1"),
+        (lambda home, version: write_json(version / VERSION_FILE, user="bob"), "user 'bob'"),
+        (lambda home, version: write_json(home / USER_FILE, user="bob"), "another user"),
+        (lambda home, version: write_json(home / USER_FILE, user=""), "another user"),
+        (lambda home, version: (home / USER_FILE).write_text("[" * 100_000), "not JSON"),
+        (lambda home, version: (home / USER_FILE).unlink(), "no such file"),
+        (lambda home, version: (home / CURRENT).write_text("../x\n"), "not a list"),
+        (lambda home, version: (home / CURRENT).write_text(""), "not a list"),
+        (lambda home, version: (home / CURRENT).unlink(), "no such file"),
+        (lambda home, version: (home / CURRENT).write_text("0" * 64 + "\n"), "cannot be served"),
+        (lambda home, version: (home / "notes").write_text(""), "no part of the store"),
+        (lambda home, version: (home / ("0" * 64)).symlink_to("/etc"), "symbolic link"),
+    ],
+)  # fmt: skip
+def test_verify_finds(
+    store: LocalStore, root: Path, source: Source, spoil: Callable[[Path, Path], object], part: str
+) -> None:
+    version = store.publish("alice", source("1"), check=accept)
+    store.publish("carol", source("1"), check=accept)
+    assert damage(store) == []
+    home = root / user_folder("alice")
+    spoil(home, home / version.version)
+    found = damage(store)
+    assert any(part in text for text in found)
+    assert all("\n" not in text for text in found)
+    assert not any("carol" in text for text in found)
+
+
+def test_verify_checks_what_is_served(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+    two = store.publish("alice", source("2"), check=accept).version
+    store.retire("alice", one)
+    checked = []
+    findings = list(store.verify(checked.append))
+    assert [folder.name for folder in checked] == [two]
+    assert sorted(finding.text.split("(")[1] for finding in findings) == ["current)", "retired)"]
+
+    def refuse(folder: Path) -> None:
+        raise ValidationError(Fault.RANK, "too high")
+
+    assert any("too high" in finding.text for finding in store.verify(refuse) if finding.damage)
