@@ -45,7 +45,7 @@ class RequestError(ServingError, ValueError):
     """A request is refused before it reaches the model.
 
     Carries ``status``, the HTTP status; ``code``, one word for one reason
-    (``perce_serving.tenant.refusal.CODES``), for metrics and callers; ``param``, the field of the
+    (``perce_serving.refusal.CODES``), for metrics and callers; ``param``, the field of the
     body at fault, where one is; and ``retry_after``, the seconds after which trying again may help,
     where waiting helps.
     """

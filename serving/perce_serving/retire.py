@@ -1,0 +1,65 @@
+"""Which retired versions may go, and in which order, so that nothing asks for what is gone.
+
+vLLM 0.32 dies, with all it serves, when an adapter that it has evicted is asked for again and its
+folder is gone. A version can be asked for again as long as
+
+1. the store serves it: it is somebody's current version, or not retired;
+2. a request that named it while it was served waits or runs;
+3. the frontend knows its name, and so takes requests for it without asking the store;
+4. the engine knows it, and so may load it again after an eviction.
+
+So collection goes up these steps one by one, each on evidence that the one before is done, not on
+the word that it was asked for. Nothing here acts: a view of the server goes in, what may be done
+next comes out. A retired version never comes back under its name, so what was true in the view is
+still true when it is acted upon; only a request may have ended, which makes more possible, not less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a server knows of its adapters, by name, taken at one moment of its event loop."""
+
+    retired: Set[str]
+    """Versions that the store still keeps but serves no more."""
+
+    served: Set[str]
+    """Versions that the store serves; a name that is in both sets counts as served."""
+
+    in_use: Set[str]
+    """Versions that a waiting or running request needs (``perce_serving.gate.Gate.in_use``)."""
+
+    frontend: Set[str]
+    """Names that the frontend takes without asking the store."""
+
+    engine: Set[str]
+    """Names that any engine process has loaded, or keeps to load again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What may be done now, in any order. No version is in two of them."""
+
+    drop: frozenset[str]
+    """To be dropped from the frontend."""
+
+    remove: frozenset[str]
+    """To be removed from the engine."""
+
+    delete: frozenset[str]
+    """Files to be deleted from the store."""
+
+
+def plan(view: View) -> Plan:
+    """Return the next step of every retired version that can take one.
+
+    With no requests left for a version, three plans carried out in turn delete it.
+    """
+    free = frozenset(view.retired) - view.served - view.in_use
+    known = free & view.frontend
+    loaded = (free - known) & view.engine
+    return Plan(drop=known, remove=loaded, delete=free - known - loaded)

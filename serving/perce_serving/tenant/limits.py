@@ -1,0 +1,88 @@
+"""How much one user may ask for: sizes, and a rate by token bucket."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perce_serving.refusal import refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds on one user's requests. One request may be at most one of the burst.
+
+    Raises:
+        ValueError: a bound is not positive, or the burst is under one request.
+    """
+
+    body_bytes: int = 1 << 20
+    """Most bytes of a body: a context of 128k tokens is about half of the default."""
+
+    body_seconds: float = 30.0
+    """Within which a body has to arrive."""
+
+    sequences: int = 8
+    """Most sequences that one request generates: its prompts times ``n``."""
+
+    rate: float = 5.0
+    """Requests per second that a user may keep up."""
+
+    burst: float = 20.0
+    """Requests that a user who was idle may send at once."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("body_bytes", 1),
+            ("body_seconds", math.ulp(0.0)),
+            ("sequences", 1),
+            ("rate", math.ulp(0.0)),
+            ("burst", 1),
+        ):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} is {value}: a finite number from {least:g} is expected")
+
+
+class RateLimit:
+    """A token bucket per user: ``burst`` requests at once, ``rate`` per second in the long run.
+
+    In any span of ``t`` seconds a user passes at most ``burst + rate * t`` times. Memory is bounded
+    by the users of the last ``burst / rate`` seconds or so: a bucket that is full again is dropped.
+
+    Args:
+        limits: rate and burst.
+        clock: gives seconds, never going back.
+    """
+
+    def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = limits.rate
+        self._burst = limits.burst
+        self._clock = clock
+        # When each user's bucket will be full: one number holds both level and time.
+        self._full_at: dict[str, float] = {}
+        self._sweep_at = 1024
+
+    def take(self, user: str) -> None:
+        """Count one request of ``user``.
+
+        Raises:
+            RequestError: the bucket is empty; it says when the next request passes.
+        """
+        now = self._clock()
+        full_at = max(self._full_at.get(user, now), now) + 1 / self._rate
+        wait = full_at - now - self._burst / self._rate
+        # The slack is for rounding: a caller who waits as told is not refused for one ulp.
+        if wait > 1e-9 * max(1.0, abs(now)):
+            raise refuse(
+                "rate",
+                f"over {self._rate:g} requests a second; the next passes in {wait:.2f} s",
+                retry_after=wait,
+            )
+        self._full_at[user] = full_at
+        if len(self._full_at) >= self._sweep_at:
+            self._full_at = {name: at for name, at in self._full_at.items() if at > now}
+            # Twice what remains, so that sweeping costs each request a constant share.
+            self._sweep_at = max(1024, 2 * len(self._full_at))

@@ -1,0 +1,195 @@
+"""The tenant layer as ASGI middleware, around vLLM's OpenAI server or any other application.
+
+A request passes, in this order: its key, its user's rate, the route, the body, the fields, the
+model, the gate. Whatever is refused on the way never reaches the application; what does reach it is
+rebuilt from what was checked: path, headers and body alike. Responses are not touched.
+
+vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last one
+named outermost. So a server subclasses ``TenantMiddleware`` with its own parts, and names it last.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, NoReturn
+
+from perce_serving.errors import KeyFileError, RequestError, ServingError
+from perce_serving.gate import Gate, Metrics
+from perce_serving.refusal import refuse, response
+from perce_serving.tenant import body as bodies
+from perce_serving.tenant.body import Disconnected, Message, Receive
+from perce_serving.tenant.fields import forwarded
+from perce_serving.tenant.identity import Caller, Identity
+from perce_serving.tenant.limits import Limits, RateLimit
+from perce_serving.tenant.models import Models, cache_salt, check_secret
+from perce_serving.tenant.routes import Route, canonical, match
+
+Scope = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+# The rest is dropped: vLLM 0.32 takes a request's id, its session, its priority and its replica from
+# headers, and none of these are a tenant's to choose; and no key gets into the server's logs.
+_HEADERS = frozenset({b"accept", b"accept-encoding", b"host", b"user-agent"})
+
+
+class TenantMiddleware:
+    """Lets users at the application behind it, each at their own models only.
+
+    Args:
+        app: the application.
+        identity: tells who is calling.
+        models: tells which model they get.
+        gate: tells when.
+        limits: how much they may ask for.
+        rate_limit: how often, by the same limits.
+        secret: of the server alone, 32 random bytes or more, for the salts of the prefix cache.
+            Processes that share a cache share it; otherwise a new one at each start is best.
+        metrics: where refusals are counted.
+
+    Raises:
+        ValueError: ``secret`` is too short.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        identity: Identity,
+        models: Models,
+        gate: Gate,
+        limits: Limits,
+        rate_limit: RateLimit,
+        secret: bytes,
+        metrics: Metrics,
+    ) -> None:
+        self._app = app
+        self._identity = identity
+        self._models = models
+        self._gate = gate
+        self._limits = limits
+        self._rate_limit = rate_limit
+        self._secret = check_secret(secret)
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection.
+
+        Raises:
+            ServingError: the server offers a kind of connection that ASGI does not define.
+        """
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            # vLLM's realtime audio; nothing of it is checked here, so nobody gets in.
+            self._metrics.refused("route")
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "not offered"})
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            raise ServingError(f"an ASGI connection of the unknown type {scope['type']!r}")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as held:
+            try:
+                passed = await self._check(scope, receive, held)
+            except Disconnected:
+                return
+            except RequestError as error:
+                self._metrics.refused(error.code)
+                headers, content = response(error)
+                await _answer(send, error.status, headers, content)
+                return
+            if isinstance(passed, bytes):
+                await _answer(send, 200, [(b"content-type", b"application/json")], passed)
+            else:
+                inner, content = passed
+                await self._app(inner, _replaying(content, receive), send)
+
+    async def _check(
+        self, scope: Scope, receive: Receive, held: AsyncExitStack
+    ) -> bytes | tuple[Scope, bytes]:
+        """Return the answer itself, or scope and body for the application.
+
+        What the application needs for its answer is entered into ``held``.
+        """
+        caller = await self._caller(scope)
+        if caller.user is not None:
+            self._rate_limit.take(caller.user)
+        route = match(scope, caller)
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() in _HEADERS]
+        if caller.user is None:
+            return canonical(scope, route, headers), b""
+        if route is Route.MODELS:
+            return json.dumps(self._models.listed(caller.user)).encode()
+
+        content = await self._content(scope, receive, route, caller.user)
+        # From here to the gate there is no await: what the store says still holds there.
+        model = self._models.resolve(caller.user, content.pop("model"))
+        body = bodies.write({"model": model.name, **content})
+        adapter = model.name if model.is_adapter else None
+        await held.enter_async_context(
+            self._gate.slot(caller.user, adapter, lambda: _disconnect(receive))
+        )
+        headers += [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        return canonical(scope, route, headers), body
+
+    async def _caller(self, scope: Scope) -> Caller:
+        authorization = bodies.single(scope["headers"], b"authorization")
+        try:
+            caller = await self._identity.authenticate(authorization)
+        except KeyFileError as error:
+            # The file's path is the operator's business.
+            _log.error("nobody can be let in: %s", error)
+            raise refuse("identity", "keys cannot be checked now; try later") from error
+        if caller is None:
+            raise refuse("key", "no valid key: send Authorization: Bearer KEY")
+        return caller
+
+    async def _content(
+        self, scope: Scope, receive: Receive, route: Route, user: str
+    ) -> dict[str, Any]:
+        """Read the body: the fields that go on, the caller's salt, and ``model`` as asked for."""
+        limits = self._limits
+        asked = bodies.parse(
+            await bodies.read(
+                receive, scope["headers"], limit=limits.body_bytes, seconds=limits.body_seconds
+            )
+        )
+        content = forwarded(route, asked, max_sequences=limits.sequences)
+        content["cache_salt"] = cache_salt(self._secret, user)
+        content["model"] = asked.get("model")
+        return content
+
+
+def _replaying(content: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives ``content`` whole, and then what the connection gives."""
+    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+async def _disconnect(receive: Receive) -> NoReturn:
+    """Wait until the caller goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    raise Disconnected
+
+
+async def _answer(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes
+) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
