@@ -90,6 +90,17 @@ def test_every_user_is_one_line_of_the_table(users: dict[str, UserResult]) -> No
     assert "Caution: look out" in text
 
 
+@pytest.mark.parametrize("state", ["trained", "failed"])
+def test_an_id_cannot_write_to_the_terminal(state: str) -> None:
+    figures = {"before": Figures(3.0, None), "after": Figures(2.0, None), "tokens": 1}
+    result = UserResult(state=state, **(figures if state == "trained" else {}))
+    out = io.StringIO()
+    hostile = report_of({"a\x1b]0;title\x07\u202e": result}, data="d\x1b[31m/train")
+    print_report(hostile, console=Console(file=out, width=160, force_terminal=True))
+    assert "⟨U+001B⟩]0;title⟨U+0007⟩⟨U+202E⟩" in out.getvalue()
+    assert not set("\x07\u202e") & set(out.getvalue())
+
+
 def test_the_terminal_shows_the_first_users_and_counts_the_rest() -> None:
     def user(gain: float) -> UserResult:
         return UserResult(

@@ -101,6 +101,26 @@ def test_all_users_or_those_of_a_file(tmp_path: Path) -> None:
     assert choose_users(str(file), known) == ["ünal", "a b", "ana"]
 
 
+@given(
+    known=st.lists(
+        st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), min_size=1)
+        .filter(str.strip)
+        .filter(lambda user: not user.startswith("\ufeff")),
+        min_size=1,
+        unique=True,
+    ),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    marked=st.booleans(),
+)
+def test_any_user_of_one_line_can_be_listed(
+    tmp_path_factory: pytest.TempPathFactory, known: list[str], ending: str, marked: bool
+) -> None:
+    file = tmp_path_factory.mktemp("users") / "users.txt"
+    text = "".join(user + ending for user in known)
+    file.write_bytes(text.encode("utf-8-sig" if marked else "utf-8"))
+    assert choose_users(str(file), known) == known
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

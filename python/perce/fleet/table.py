@@ -9,6 +9,7 @@ from rich.text import Text
 from perce.evaluation.bootstrap import LEVEL, Interval
 from perce.evaluation.result import NOTHING
 from perce.fleet.result import KINDS, FleetReport, Summary, UserResult
+from perce.report.characters import visible
 
 LABELS = {"nll": "all tokens", "nll_personal": "personal tokens"}
 MOST_SHOWN = 20
@@ -103,14 +104,19 @@ def print_report(report: FleetReport, *, console: Console | None = None) -> None
     if rows:
         users = Table(*_USER_HEAD)
         for row in rows[:MOST_SHOWN]:
-            users.add_row(*map(Text, row))
+            users.add_row(*map(_text, row))
         console.print(users)
         if len(rows) > MOST_SHOWN:
             console.print(Text(f"and {len(rows) - MOST_SHOWN} more users", style="dim"))
     for note in notes(report):
-        console.print(Text(note, style="dim"))
+        console.print(_text(note, style="dim"))
     for user, result in report.of("failed").items():
-        console.print(Text(f"failed: {user}: {result.reason}", style="red"))
+        console.print(_text(f"failed: {user}: {result.reason}", style="red"))
+
+
+def _text(text: str, style: str = "") -> Text:
+    # Ids and names of folders may hold what would command the terminal.
+    return Text(visible(text).replace("\n", "⏎"), style=style)
 
 
 def _figures(found: Summary) -> tuple[str, str, str, str]:

@@ -120,7 +120,8 @@ def choose_users(option: str, known: Sequence[str]) -> list[str]:
     """The users that ``--users`` means.
 
     Args:
-        option: ``all``, or a UTF-8 text file with a user id a line; empty lines are skipped.
+        option: ``all``, or a UTF-8 text file with a user id a line; blanks around it and empty
+            lines are skipped.
         known: the users of the data.
 
     Raises:
@@ -131,7 +132,9 @@ def choose_users(option: str, known: Sequence[str]) -> list[str]:
         return list(known)
     path = Path(option)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # With the mark that some editors begin a file with; lines end as files' do, for an id may
+        # hold other characters that Unicode counts among line ends.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise OptionError("users", f"cannot read {path}: {error.strerror}; or say all") from None
     except UnicodeDecodeError as error:
@@ -139,7 +142,7 @@ def choose_users(option: str, known: Sequence[str]) -> list[str]:
     chosen: dict[str, int] = {}
     there = set(known)
     for number, line in enumerate(lines, start=1):
-        user = line.strip()
+        user = line if line in there else line.strip()
         if not user:
             continue
         if user in chosen:

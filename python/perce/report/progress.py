@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from perce.report.characters import visible
+
 LINE_EVERY = 10.0
 """Seconds between two lines where the output is no terminal."""
 
@@ -14,7 +16,8 @@ LINE_EVERY = 10.0
 def batches() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function to call with what is done, how much of it, and how much there is.
 
-    It writes to standard error; a new description replaces the bar.
+    It writes to standard error; a new description replaces the bar. A description is shown as it
+    is: there may be a user's id in it.
     """
     from rich.console import Console
     from rich.progress import (
@@ -32,9 +35,9 @@ def batches() -> Iterator[Callable[[str, int, int], None]]:
     disable_progress_bar()
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console.print)
+        yield _Lines(lambda line: console.print(line, markup=False, highlight=False))
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -43,7 +46,7 @@ def batches() -> Iterator[Callable[[str, int, int], None]]:
                 for task in tasks.values():
                     bars.remove_task(task)
                 tasks.clear()
-                tasks[what] = bars.add_task(what, total=total)
+                tasks[what] = bars.add_task(visible(what), total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield told
@@ -60,4 +63,4 @@ class _Lines:
         now = time.monotonic()
         if done == total or now - self._last >= LINE_EVERY:
             self._last = now
-            self._write(f"{what}: {done}/{total}")
+            self._write(f"{visible(what)}: {done}/{total}")
