@@ -107,6 +107,11 @@ def changed(table: pa.Table, name: str, row: int, value: Any) -> pa.Table:
     return table.set_column(at, name, pa.array(values, kind))
 
 
+def as_text(table: pa.Table, name: str) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, name, table.column(name).cast(pa.string()))
+
+
 @given(row=st.integers(0, 10_000), name=st.sampled_from(["record", "token_id"]))
 def test_the_first_row_about_another_token_is_named(data, column, tmp_path_factory, row, name):
     path = tmp_path_factory.mktemp("wrong") / "scores.parquet"
@@ -125,6 +130,7 @@ def test_the_first_row_about_another_token_is_named(data, column, tmp_path_facto
         (lambda t: changed(t, "id", 0, "other"), "record 'other' stands where 'r0' should"),
         (lambda t: changed(t, "logp_without", 3, None), "no values in logp_without"),
         (lambda t: changed(t, "logp_with", 3, float("inf")), "logp_with is inf in row 3, of rec"),
+        (lambda t: as_text(t, "logp_without"), "logp_without holds string, not numbers"),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(data, column, tmp_path, change, told) -> None:

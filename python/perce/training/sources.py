@@ -186,6 +186,10 @@ def _check_rows(path: str | Path, table: pa.Table, data: PreparedData) -> None:
 
 def _values(path: str | Path, table: pa.Table, name: str, data: PreparedData) -> F32:
     column: Any = table.column(name)
+    if not pa.types.is_floating(column.type):
+        raise StoreError(
+            f"{path}: {name} holds {column.type}, not numbers: make it with perce score"
+        )
     if column.null_count:
         raise StoreError(f"{path} has no values in {name}: score again, with the profile-free pass")
     values: F32 = np.ascontiguousarray(column.to_numpy(), dtype=np.float32)
