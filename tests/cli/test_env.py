@@ -43,9 +43,7 @@ def test_it_says_what_a_bug_report_needs() -> None:
 
 
 def test_it_says_which_architectures_the_kernels_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        _core, "cuda_architectures", lambda: ["sm_80", "sm_90", "compute_120"], raising=False
-    )
+    monkeypatch.setattr(_core, "cuda_architectures", lambda: ["sm_80", "sm_90", "compute_120"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     held = "CUDA kernels for sm_80, sm_90, compute_120"
     assert describe_environment()["kernels"] == held
@@ -56,15 +54,15 @@ def test_it_says_which_architectures_the_kernels_hold(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H200")
-    monkeypatch.setattr(_core, "cuda_load", load, raising=False)
+    monkeypatch.setattr(_core, "cuda_load", load)
     said = describe_environment()["kernels"]
     assert said == f"{held}; not on this device: the driver is too old: update it"
-    monkeypatch.setattr(_core, "cuda_load", lambda index: None, raising=False)
+    monkeypatch.setattr(_core, "cuda_load", lambda index: None)
     assert describe_environment()["kernels"] == f"{held}; loaded on this device"
 
 
 def test_a_build_without_kernels_says_what_that_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_core, "cuda_architectures", list, raising=False)
+    monkeypatch.setattr(_core, "cuda_architectures", list)
     said = str(describe_environment()["kernels"])
     assert said == "none: this build has no CUDA kernels, CUDA tensors take the torch back end"
 
@@ -85,6 +83,6 @@ def test_a_core_that_does_not_load_is_told_without_its_path(
 ) -> None:
     import perce
 
-    monkeypatch.delattr(perce, "_core", raising=False)
+    monkeypatch.delattr(perce, "_core")
     monkeypatch.setitem(sys.modules, "perce._core", None)
     assert str(describe_environment()["perce._core"]).startswith("NOT LOADED")

@@ -38,9 +38,13 @@ class Problem:
         }
 
     def gradient_floor(self, weights: Tensor, divisor: float) -> float:
-        """A tenth of the largest gradient there can be; a saturated softcap leaves less of it."""
+        """A tenth of a row's largest gradient there can be; a softcap leaves less of it."""
         largest = max(1.0, *(float(t.detach().abs().max()) for t in (self.hidden, self.weight)))
-        return 0.1 * largest * self.head["logit_scale"] * float(weights.max()) / divisor + 1e-9
+        scale = self.head["logit_scale"] / divisor
+        if self.hidden.dtype in (torch.bfloat16, torch.float16):
+            # Each row's share is rounded before they are summed: nothing is as exact as the result.
+            return largest * scale * float(weights.sum()) + 1e-9
+        return 0.1 * largest * scale * float(weights.max()) + 1e-9
 
     def op(self, **options: Any) -> WeightedCE:
         return linear_weighted_ce(

@@ -116,14 +116,14 @@ def _kernels(has_device: bool) -> str:
         from perce import _core as core
     except ImportError:
         return "unknown: perce._core is not loaded"
-    architectures: list[str] = getattr(core, "cuda_architectures", list)()
+    architectures = core.cuda_architectures()
     if not architectures:
         return "none: this build has no CUDA kernels, CUDA tensors take the torch back end"
     held = f"CUDA kernels for {', '.join(architectures)}"
     if not has_device:
         return held
     try:
-        getattr(core, "cuda_load")(0)  # noqa: B009
+        core.cuda_load(0)
     except KernelError as error:
         return f"{held}; not on this device: {error}"
     return f"{held}; loaded on this device"
