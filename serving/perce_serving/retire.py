@@ -10,8 +10,8 @@ folder is gone. A version can be asked for again as long as
 
 So collection goes up these steps one by one, each on evidence that the one before is done, not on
 the word that it was asked for. Nothing here acts: a view of the server goes in, what may be done
-next comes out. A retired version never comes back under its name, so what was true in the view is
-still true when it is acted upon; only a request may have ended, which makes more possible, not less.
+next comes out. Nobody gets at a retired version anew, so what may be done in the view may still be
+done when it is acted upon: meanwhile a request may have ended, but none have come.
 """
 
 from __future__ import annotations

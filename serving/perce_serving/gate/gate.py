@@ -108,13 +108,13 @@ class Gate:
 
 async def _first(start: asyncio.Future[None], gone: Coroutine[Any, Any, NoReturn]) -> None:
     """Wait for ``start``, or raise what ``gone`` raises, even if both happen at once."""
-    watcher = asyncio.ensure_future(gone)
+    watcher: asyncio.Future[Any] = asyncio.ensure_future(gone)
     try:
-        await asyncio.wait({start, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([start, watcher], return_when=asyncio.FIRST_COMPLETED)
     finally:
         start.cancel()
-        # Awaited, so that it has let go of the connection when the next reader comes.
         watcher.cancel()
-        await asyncio.wait({watcher})
-        if not watcher.cancelled():
-            watcher.result()
+        # Awaited, so that it has let go of the connection when the next reader comes.
+        (outcome,) = await asyncio.gather(watcher, return_exceptions=True)
+    if not isinstance(outcome, asyncio.CancelledError):
+        raise outcome

@@ -5,11 +5,11 @@ among those whose adapter is in it. So while as many users keep it busy, all oth
 as those please. Here an adapter has to have a *turn* before its requests go to the engine:
 
 * There are ``max_adapters`` turns. An adapter with a turn, a hot one, passes its requests at once.
-* The adapters without one stand in line. A turn ends when the adapter has nothing in flight, and the
-  first in line gets it: as long as turns are free, nobody waits and nothing is held back.
+* The adapters without one stand in line. A turn ends when the adapter has nothing in flight, and
+  the first in line gets it: as long as turns are free, nobody waits and nothing is held back.
 * When an adapter has stood in line for ``patience`` seconds, one turn of that age or older, the
   oldest, is *drained*: its requests in flight finish, its new ones go to the end of the line. So a
-  turn lasts at least ``patience`` under the heaviest load, and the engine is never changing adapters
+  turn lasts at least ``patience`` under the heaviest load, and the engine does not change adapters
   for every request.
 
 With requests of at most T seconds, an adapter with k others ahead in line waits at most
@@ -189,7 +189,7 @@ class Rules:
                 return started
 
     def deadline(self, now: float) -> float | None:
-        """When ``advance`` may have something to do though nobody enters or leaves; None if never."""
+        """When ``advance`` may have something to do though nobody enters or leaves, or None."""
         if not self._line:
             return None
         ages = [*self._line.values(), *(turn.since for turn in self._hot.values())]
@@ -270,7 +270,7 @@ class Rules:
                 self._line.setdefault(adapter, now)
 
     def _unqueue(self, ticket: Ticket) -> None:
-        """Take a request out of those that wait; its adapter too, out of the line, with the last."""
+        """Take a request out of those that wait; with the last, its adapter out of the line."""
         tickets = self._waiting[ticket.adapter]
         del tickets[ticket]
         self._count(self._queued, ticket.user, -1)
@@ -281,7 +281,7 @@ class Rules:
 
     @staticmethod
     def _count(counts: Counter[str], user: str, change: int) -> None:
-        """Change a count; a user at zero is forgotten, or memory would grow with every user seen."""
+        """Change a count, forgetting a user at zero: memory does not grow with every user seen."""
         counts[user] += change
         if counts[user] == 0:
             del counts[user]

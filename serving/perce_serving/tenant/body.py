@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 """Most levels of objects and lists in each other; a JSON schema of a tool needs a dozen."""
 
 
-class Disconnected(Exception):
+class DisconnectedError(Exception):
     """The caller went away: there is nobody to answer."""
 
 
@@ -43,7 +43,7 @@ def single(headers: Headers, name: bytes) -> str | None:
 async def read(receive: Receive, headers: Headers, *, limit: int, seconds: float) -> bytes:
     """Read a JSON body from an ASGI connection.
 
-    Holds at most ``limit`` bytes and the server's last chunk, whether or not a length was announced.
+    Holds at most ``limit`` bytes and the server's last chunk, whatever length was announced.
 
     Args:
         receive: the connection's messages.
@@ -54,7 +54,7 @@ async def read(receive: Receive, headers: Headers, *, limit: int, seconds: float
     Raises:
         RequestError: the body is announced as something other than plain JSON, is longer than
             ``limit`` or than announced, or does not arrive in time.
-        Disconnected: the caller went away before its end.
+        DisconnectedError: the caller went away before its end.
     """
     headers = list(headers)
     media = (single(headers, b"content-type") or "").partition(";")[0].strip().lower()
@@ -130,7 +130,7 @@ async def _collect(receive: Receive, limit: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Disconnected
+            raise DisconnectedError
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:

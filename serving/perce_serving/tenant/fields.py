@@ -94,7 +94,7 @@ DROPPED = frozenset(
         "user",
     }
 )
-"""Fields that stock clients send and that mean nothing here: taken without complaint, not forwarded.
+"""Fields that stock clients send and that mean nothing here: taken without complaint and dropped.
 ``cache_salt`` is one of them since the caller's own is made here."""
 
 

@@ -1,9 +1,8 @@
 """Bearer keys in a file: only their hashes are stored, and revoking one needs no restart.
 
-A key is ``perce-<id>-<secret>``, 256 random bits behind a public id. The id finds the entry, so that
-checking a key costs the same with one user or a million; the secret is then compared in constant
-time. SHA-256 without salt or stretching is enough for secrets that nobody chose: there is nothing to
-guess.
+A key is ``perce-<id>-<secret>``, 256 random bits behind a public id. The id finds the entry, so a
+key is checked as fast with a million users as with one; hashes are then compared in constant time.
+SHA-256 without salt or stretching is enough for secrets that nobody chose: nothing can be guessed.
 
 The file is JSON, replaced whole under a lock. Readers look at its inode and times before each use
 and read it anew when they changed. One that cannot be read lets nobody in: the keys of before might
@@ -45,7 +44,7 @@ _Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """One key as the file holds it: its public id, whom it names, when it was made (Unix seconds)."""
+    """One key as the file holds it: public id, whom it names, when it was made (Unix seconds)."""
 
     id: str
     caller: Caller

@@ -12,10 +12,10 @@ from perce_serving.refusal import refuse
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds on one user's requests. One request may be at most one of the burst.
+    """Bounds on one user's requests.
 
     Raises:
-        ValueError: a bound is not positive, or the burst is under one request.
+        ValueError: a bound is not over 0, or the burst is under one request.
     """
 
     body_bytes: int = 1 << 20
@@ -34,16 +34,12 @@ class Limits:
     """Requests that a user who was idle may send at once."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("body_bytes", 1),
-            ("body_seconds", math.ulp(0.0)),
-            ("sequences", 1),
-            ("rate", math.ulp(0.0)),
-            ("burst", 1),
-        ):
+        for name in ("body_bytes", "body_seconds", "sequences", "rate", "burst"):
             value = getattr(self, name)
-            if not least <= value < math.inf:
-                raise ValueError(f"{name} is {value}: a finite number from {least:g} is expected")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}: a finite number over 0 is expected")
+        if self.burst < 1:
+            raise ValueError(f"burst is {self.burst}: with less than 1, no request would ever pass")
 
 
 class RateLimit:

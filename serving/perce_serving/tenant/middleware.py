@@ -4,8 +4,8 @@ A request passes, in this order: its key, its user's rate, the route, the body, 
 model, the gate. Whatever is refused on the way never reaches the application; what does reach it is
 rebuilt from what was checked: path, headers and body alike. Responses are not touched.
 
-vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last one
-named outermost. So a server subclasses ``TenantMiddleware`` with its own parts, and names it last.
+vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last
+one named outermost. So a server subclasses ``TenantMiddleware`` with its parts, and names it last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from perce_serving.errors import KeyFileError, RequestError, ServingError
 from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
-from perce_serving.tenant.body import Disconnected, Message, Receive
+from perce_serving.tenant.body import DisconnectedError, Message, Receive
 from perce_serving.tenant.fields import forwarded
 from perce_serving.tenant.identity import Caller, Identity
 from perce_serving.tenant.limits import Limits, RateLimit
@@ -33,8 +33,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
-# The rest is dropped: vLLM 0.32 takes a request's id, its session, its priority and its replica from
-# headers, and none of these are a tenant's to choose; and no key gets into the server's logs.
+# The rest is dropped: vLLM 0.32 takes a request's id, session, priority and replica from headers,
+# and none of these are a tenant's to choose; and so no key gets into the server's logs.
 _HEADERS = frozenset({b"accept", b"accept-encoding", b"host", b"user-agent"})
 
 
@@ -99,7 +99,7 @@ class TenantMiddleware:
         async with AsyncExitStack() as held:
             try:
                 passed = await self._check(scope, receive, held)
-            except Disconnected:
+            except DisconnectedError:
                 return
             except RequestError as error:
                 self._metrics.refused(error.code)
@@ -185,7 +185,7 @@ async def _disconnect(receive: Receive) -> NoReturn:
     """Wait until the caller goes away."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    raise Disconnected
+    raise DisconnectedError
 
 
 async def _answer(

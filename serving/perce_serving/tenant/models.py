@@ -21,8 +21,8 @@ MIN_SECRET_BYTES = 32
 class Adapters(Protocol):
     """What the tenant layer asks of a store.
 
-    Both are called on the server's event loop, so they answer from memory or the node's own disk, in
-    microseconds; and with no await between the answer and the request's entry at the gate, no
+    Both are called on the server's event loop, so they answer from memory or the node's own disk,
+    in microseconds; and with no await between the answer and the request's entry at the gate, no
     version can be collected in between.
     """
 

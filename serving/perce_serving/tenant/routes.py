@@ -41,10 +41,10 @@ class Route(Enum):
 
 
 USER_ROUTES = frozenset({Route.CHAT, Route.COMPLETIONS, Route.MODELS})
-"""For a user's key. ``MODELS`` is answered here and never reaches vLLM, whose list is everybody's."""
+"""For a user's key. ``MODELS`` is answered here: vLLM's own list is everybody's."""
 
 OPERATOR_ROUTES = frozenset({Route.MODELS, Route.HEALTH, Route.LOAD, Route.METRICS, Route.VERSION})
-"""For an operator's key: reading only. Adapters come and go by the store, never by vLLM's routes."""
+"""For an operator's key: reading only. Adapters come and go by the store, not by vLLM's routes."""
 
 
 def match(scope: Mapping[str, Any], caller: Caller) -> Route:
