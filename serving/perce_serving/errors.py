@@ -22,7 +22,7 @@ class StoreError(ServingError, RuntimeError):
 class ValidationError(ServingError, ValueError):
     """An adapter may not be served, or a base model cannot be read to check adapters against it.
 
-    Carries ``code``, one word for one fault (``perce_serving.validate.Fault``), for metrics and
+    Carries ``code``, one word for one fault (``perce_serving.faults.Fault``), for metrics and
     callers; ``file``, the file at fault; and ``field``, the configuration's key or the tensor's
     name, where one is at fault.
     """
@@ -30,8 +30,9 @@ class ValidationError(ServingError, ValueError):
     def __init__(
         self, code: str, message: str, *, file: str | None = None, field: str | None = None
     ) -> None:
-        parts = [file, field, message]
-        super().__init__(": ".join(part for part in parts if part is not None))
+        text = ": ".join(part for part in (file, field, message) if part is not None)
+        # Names in a hostile file may hold anything; an error stays one line.
+        super().__init__(text if text.isprintable() else text.encode("unicode_escape").decode())
         self.code = code
         self.file = file
         self.field = field

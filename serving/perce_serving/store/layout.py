@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from perce_serving.adapter_files import Content
 from perce_serving.errors import StoreError, UserError
-from perce_serving.store.content import Content
 from perce_serving.store.interface import Version
 from perce_serving.users import is_version, user_folder
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from perce_serving.adapter_files import copy_content
 from perce_serving.errors import StoreError
 from perce_serving.files import flush, move, write
-from perce_serving.store.content import copy_content
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
     CURRENT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from perce_serving.adapter_files import read_content
 from perce_serving.errors import ServingError, StoreError
-from perce_serving.store.content import read_content
 from perce_serving.store.interface import Check, Finding
 from perce_serving.store.layout import (
     CURRENT,

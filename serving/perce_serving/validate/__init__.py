@@ -1,5 +1,11 @@
-"""Whether an adapter may be served: checked from its bytes, without torch."""
+"""Whether an adapter may be served: checked from its bytes, without torch.
 
-from perce_serving.validate.faults import Fault
+A configuration and weights that pass are what vLLM serves as PEFT would: nothing is ignored, no
+value spoils what other users get, and every layer fits the base model.
+"""
 
-__all__ = ["Fault"]
+from perce_serving.faults import Fault
+from perce_serving.validate.base import BaseModel
+from perce_serving.validate.validator import ENGINE_RANKS, Validator
+
+__all__ = ["ENGINE_RANKS", "BaseModel", "Fault", "Validator"]

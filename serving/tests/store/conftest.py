@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perce_serving.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from perce_serving.store import LocalStore
-from perce_serving.validate.files import CONFIG_FILE, WEIGHTS_FILE
 
 
 @pytest.fixture

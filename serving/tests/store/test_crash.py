@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from perce_serving.adapter_files import read_content
 from perce_serving.store import LocalStore
-from perce_serving.store.content import read_content
 from perce_serving.store.scratch import SCRATCH
 from processes import KillAt, in_child, outcome
 

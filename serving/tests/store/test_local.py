@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 from perce_serving.errors import StoreError, UserError, ValidationError
+from perce_serving.faults import Fault
 from perce_serving.store import AdapterStore, LocalStore
 from perce_serving.store.layout import CURRENT, USER_FILE, VERSION_FILE
 from perce_serving.store.scratch import SCRATCH
 from perce_serving.users import user_folder
-from perce_serving.validate import Fault
-from perce_serving.validate.files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 Source = Callable[[str], Path]
 

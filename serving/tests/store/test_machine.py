@@ -15,11 +15,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from perce_serving.adapter_files import CONFIG_FILE, WEIGHTS_FILE, read_content
 from perce_serving.errors import StoreError, ValidationError
+from perce_serving.faults import Fault
 from perce_serving.store import LocalStore
-from perce_serving.store.content import read_content
-from perce_serving.validate import Fault
-from perce_serving.validate.files import CONFIG_FILE, WEIGHTS_FILE
 from processes import KillAt, in_child, outcome
 
 USERS = ["alice", "../alice", "名前"]

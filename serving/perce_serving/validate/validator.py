@@ -1,0 +1,82 @@
+"""All checks of an adapter, and what they found, remembered by its content."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+
+from perce_serving.adapter_files import CONFIG_FILE, open_regular, read_content
+from perce_serving.errors import ValidationError
+from perce_serving.faults import Fault
+from perce_serving.validate.base import BaseModel
+from perce_serving.validate.config import MOST_CONFIG, parse_config
+from perce_serving.validate.weights import check_weights
+
+ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM 0.32 takes as ``max_lora_rank``; an adapter may have any rank up to it."""
+
+_REMEMBERED = 4096
+
+
+class Validator:
+    """Checks adapters for one base model, from their bytes.
+
+    Thread-safe.
+
+    Args:
+        base: the model that is served.
+        max_rank: highest rank that is served, one of ``ENGINE_RANKS``.
+
+    Raises:
+        ValidationError: ``max_rank`` is none of them.
+    """
+
+    def __init__(self, base: BaseModel, *, max_rank: int) -> None:
+        if max_rank not in ENGINE_RANKS:
+            ranks = ", ".join(map(str, ENGINE_RANKS))
+            raise ValidationError(Fault.RANK, f"max_rank {max_rank}: must be one of {ranks}")
+        self._base = base
+        self._max_rank = max_rank
+        self._lock = Lock()
+        self._found: OrderedDict[str, ValidationError | None] = OrderedDict()
+
+    def check(self, folder: Path) -> None:
+        """Check the adapter in a folder.
+
+        Reads its files twice where their content is new, once where it is known: a changed file is
+        other content.
+
+        Raises:
+            ValidationError: it may not be served; names the fault, the file and the field.
+            OSError: a file cannot be read.
+        """
+        version = read_content(folder).version
+        with self._lock:
+            known = version in self._found
+            found = self._found.get(version)
+        if not known:
+            found = self._look(folder)
+            with self._lock:
+                self._found[version] = found
+                if len(self._found) > _REMEMBERED:
+                    self._found.popitem(last=False)
+        if found is not None:
+            raise found
+
+    def _look(self, folder: Path) -> ValidationError | None:
+        try:
+            with open_regular(folder / CONFIG_FILE) as file:
+                text = file.read(MOST_CONFIG + 1)
+            if len(text) > MOST_CONFIG:
+                raise ValidationError(
+                    Fault.FILE_TOO_LARGE,
+                    f"more than {MOST_CONFIG} bytes; no adapter's configuration is so long",
+                    file=CONFIG_FILE,
+                )
+            config = parse_config(text, self._base, max_rank=self._max_rank)
+            check_weights(folder, config, self._base)
+        except ValidationError as error:
+            # Without the frames it came through, which would be kept as long as it is.
+            return error.with_traceback(None)
+        return None

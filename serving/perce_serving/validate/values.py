@@ -1,0 +1,82 @@
+"""A look at every value: none may spoil the key-value cache that users share.
+
+vLLM casts an adapter to the dtype it serves in and multiplies B by the scaling. A value counts as
+bad if it is not finite in float16, the narrowest of those dtypes, at either of these steps.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perce_serving.faults import Fault
+
+FLOAT16_MAX = 65504.0
+_BLOCK = 1 << 20
+
+
+class _Format(NamedTuple):
+    """How a dtype's bits, read as an integer without the sign bit, order its magnitudes."""
+
+    bits: np.dtype[np.uint32] | np.dtype[np.uint16]
+    magnitude: int
+    """All bits but the sign."""
+    infinity: int
+    """Magnitude of an infinity; what is above it is not a number."""
+
+
+_FORMATS = {
+    "F32": _Format(np.dtype("<u4"), 0x7FFF_FFFF, 0x7F80_0000),
+    "F16": _Format(np.dtype("<u2"), 0x7FFF, 0x7C00),
+    "BF16": _Format(np.dtype("<u2"), 0x7FFF, 0x7F80),
+}
+DTYPES = tuple(_FORMATS)
+"""The dtypes of weights that are served, as the format spells them."""
+
+
+def item_size(dtype: str) -> int:
+    """Bytes of one value of a served dtype."""
+    return _FORMATS[dtype].bits.itemsize
+
+
+def find_fault(file: BinaryIO, begin: int, end: int, dtype: str, most: float) -> Fault | None:
+    """Look at all values between two bytes of a file, in blocks of 1 MiB.
+
+    Args:
+        file: open for reading.
+        begin: first byte.
+        end: one past the last byte.
+        dtype: of ``DTYPES``.
+        most: largest magnitude that is no fault.
+
+    Returns:
+        ``NAN``, ``INFINITE``, ``TOO_LARGE``, or None.
+
+    Raises:
+        EOFError: the file ends before ``end``.
+        OSError: the file cannot be read.
+    """
+    form = _FORMATS[dtype]
+    file.seek(begin)
+    largest = 0
+    for start in range(begin, end, _BLOCK):
+        wanted = min(_BLOCK, end - start)
+        block = file.read(wanted)
+        if len(block) != wanted:
+            raise EOFError
+        bits: NDArray[np.uint32 | np.uint16] = np.frombuffer(block, form.bits)
+        largest = max(largest, int((bits & form.bits.type(form.magnitude)).max()))
+    if largest > form.infinity:
+        return Fault.NAN
+    if largest == form.infinity:
+        return Fault.INFINITE
+    return Fault.TOO_LARGE if _value(largest, dtype) > most else None
+
+
+def _value(bits: int, dtype: str) -> float:
+    if dtype == "F16":
+        return float(np.uint16(bits).view(np.float16))
+    # bfloat16 is the upper half of a float32.
+    return float(np.uint32(bits << 16 if dtype == "BF16" else bits).view(np.float32))

@@ -1,0 +1,113 @@
+"""An adapter's ``adapter_model.safetensors``: names, pairs, shapes and every value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from perce_serving.adapter_files import WEIGHTS_FILE, open_regular
+from perce_serving.errors import ValidationError
+from perce_serving.faults import Fault
+from perce_serving.validate.base import BaseModel
+from perce_serving.validate.config import AdapterConfig
+from perce_serving.validate.header import Tensor, read_header
+from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size
+
+MOST_HEADER = 4 << 20
+"""Bytes of the longest header that is read: some 30,000 tensors, where a large model has 2,000."""
+
+_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight", re.ASCII)
+_NOT_LINEAR = frozenset(
+    ["embed_in", "embed_out", "embed_tokens", "lm_head", "word_embeddings", "wpe", "wte"]
+)
+"""Last parts of the names of matrices that look words up or score them."""
+
+_MEANING = {
+    Fault.NAN: "a value is not a number",
+    Fault.INFINITE: "a value is infinite",
+    Fault.TOO_LARGE: "a value overflows in float16, scaled as it is served",
+}
+
+
+def check_weights(folder: Path, config: AdapterConfig, base: BaseModel) -> None:
+    """Check the weights in a folder; reads them once, in blocks.
+
+    Raises:
+        ValidationError: naming the tensor.
+        OSError: the file cannot be read.
+    """
+    with open_regular(folder / WEIGHTS_FILE) as file:
+        tensors = read_header(file, most=MOST_HEADER, name=WEIGHTS_FILE)
+        _check_pairs(tensors, config, base)
+        for name, tensor in tensors.items():
+            _check_values(file, name, tensor, config)
+
+
+def _check_pairs(tensors: dict[str, Tensor], config: AdapterConfig, base: BaseModel) -> None:
+    halves: dict[str, set[str]] = {}
+    for name, tensor in tensors.items():
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise _refused(
+                Fault.UNKNOWN_TENSOR, name, "not half of a low-rank pair; save LoRA layers alone"
+            )
+        module, half = found["module"], found["half"]
+        _check_module(name, module, config, base)
+        _check_form(name, tensor, half, config.rank, base.layers[module])
+        halves.setdefault(module, set()).add(half)
+    if not halves:
+        raise ValidationError(Fault.UNPAIRED, "there are no tensors; train it", file=WEIGHTS_FILE)
+    for module, found_halves in halves.items():
+        if len(found_halves) == 1:
+            name = f"base_model.model.{module}.lora_{found_halves.pop()}.weight"
+            raise _refused(Fault.UNPAIRED, name, "the other half is missing; save the adapter anew")
+
+
+def _check_module(name: str, module: str, config: AdapterConfig, base: BaseModel) -> None:
+    if module not in base.layers:
+        raise _refused(
+            Fault.EXTRA_MODULE, name, f"{base.name!r} has no such layer; train on that model"
+        )
+    parts = module.split(".")
+    if parts[-1] in _NOT_LINEAR:
+        raise _refused(
+            Fault.UNSUPPORTED, name, "not every model is served with it; train 'all-linear'"
+        )
+    ends = {".".join(parts[start:]) for start in range(len(parts))}
+    if config.targets is not None and config.targets.isdisjoint(ends):
+        raise _refused(
+            Fault.NOT_TARGETED, name, "target_modules names no such module; save the adapter anew"
+        )
+
+
+def _check_form(name: str, tensor: Tensor, half: str, rank: int, layer: tuple[int, int]) -> None:
+    if tensor.dtype not in DTYPES:
+        raise _refused(
+            Fault.WRONG_DTYPE, name, f"{tensor.dtype[:20]}: must be one of {', '.join(DTYPES)}"
+        )
+    outputs, inputs = layer
+    shape = (rank, inputs) if half == "A" else (outputs, rank)
+    if tensor.shape != shape:
+        raise _refused(
+            Fault.WRONG_SHAPE,
+            name,
+            f"{list(tensor.shape[:8])}: must be {list(shape)}; train on the model that is served",
+        )
+    if tensor.end - tensor.begin != shape[0] * shape[1] * item_size(tensor.dtype):
+        raise _refused(Fault.CORRUPT, name, "its bytes do not fit its shape; save the adapter anew")
+
+
+def _check_values(file: BinaryIO, name: str, tensor: Tensor, config: AdapterConfig) -> None:
+    scaled = name.endswith(".lora_B.weight")
+    most = FLOAT16_MAX / max(1.0, config.scaling if scaled else 1.0)
+    try:
+        fault = find_fault(file, tensor.begin, tensor.end, tensor.dtype, most)
+    except EOFError:
+        raise _refused(Fault.TRUNCATED, name, "the file shrinks; copy it again") from None
+    if fault is not None:
+        raise _refused(fault, name, f"{_MEANING[fault]}; train it anew, at a lower rate")
+
+
+def _refused(fault: Fault, name: str, message: str) -> ValidationError:
+    return ValidationError(fault, message, file=WEIGHTS_FILE, field=name[:200])

@@ -1,0 +1,91 @@
+"""What is remembered, and what the base model's fingerprint depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perce_serving.adapter_files import CONFIG_FILE
+from perce_serving.errors import ValidationError
+from perce_serving.validate import ENGINE_RANKS, BaseModel, Fault, Validator, validator, weights
+from validate.adapters import HIDDEN, LAYERS, config, pack, put, write_adapter, write_base
+from validate.adapters import weights as good_weights
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders whose weights were read."""
+    seen: list[Path] = []
+
+    def counted(folder: Path, *others: object) -> None:
+        seen.append(folder)
+        weights.check_weights(folder, *others)
+
+    monkeypatch.setattr(validator, "check_weights", counted)
+    return seen
+
+
+def test_what_is_known_is_not_looked_at_again(
+    base: BaseModel, tmp_path: Path, looks: list[Path]
+) -> None:
+    checker = Validator(base, max_rank=8)
+    one = write_adapter(tmp_path / "one", good_weights(), config())
+    same = write_adapter(tmp_path / "same", good_weights(), config())
+    for folder in (one, same, one):
+        checker.check(folder)
+    assert looks == [one]
+    tensor = next(iter(good_weights()))
+    bad = write_adapter(tmp_path / "bad", put(good_weights(), tensor, float("nan")), config())
+    for _ in range(2):
+        with pytest.raises(ValidationError) as error:
+            checker.check(bad)
+        assert error.value.code == Fault.NAN
+    assert looks == [one, bad]
+    (one / CONFIG_FILE).write_text("{}")
+    with pytest.raises(ValidationError):
+        checker.check(one)
+
+
+def test_memory_is_bounded(
+    base: BaseModel, tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validator, "_REMEMBERED", 2)
+    checker = Validator(base, max_rank=8)
+    folders = [
+        write_adapter(tmp_path / str(alpha), good_weights(), config(lora_alpha=alpha))
+        for alpha in range(1, 4)
+    ]
+    for folder in [*folders, folders[2], folders[0]]:
+        checker.check(folder)
+    assert looks == [*folders, folders[0]]
+
+
+def test_the_limit_is_one_the_engine_takes(base: BaseModel) -> None:
+    for rank in ENGINE_RANKS:
+        Validator(base, max_rank=rank)
+    with pytest.raises(ValidationError, match="1, 8, 16") as error:
+        Validator(base, max_rank=12)
+    assert error.value.code == Fault.RANK
+
+
+def test_a_base_model_is_read_from_its_headers(tmp_path: Path) -> None:
+    folder = write_base(tmp_path / "Tiny")
+    base = BaseModel.read(folder)
+    assert base.name == "tiny"
+    assert base.layers == {
+        **LAYERS, "model.embed_tokens": (30, HIDDEN), "lm_head": (30, HIDDEN)
+    }  # fmt: skip
+    assert BaseModel.read(folder) == base
+    assert BaseModel.read(folder, name="Org/Other").name == "other"
+
+
+def test_a_fingerprint_is_of_name_configuration_and_layers(tmp_path: Path) -> None:
+    folder = write_base(tmp_path / "Tiny")
+    seen = {BaseModel.read(folder).fingerprint, BaseModel.read(folder, name="other").fingerprint}
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
+    seen.add(BaseModel.read(folder).fingerprint)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "model.safetensors").write_bytes(pack({"x.weight": ("F32", bytes(16), [2, 2])}))
+    seen.add(BaseModel.read(folder).fingerprint)
+    assert len(seen) == 4
