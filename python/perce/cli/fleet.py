@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     from perce.fleet import FleetArguments, print_report, run_script
     from perce.fleet.script import DEFAULTS
+    from perce.report.characters import visible
     from perce.report.progress import batches
     from perce.training.run import make_parser, parse_arguments
 
@@ -85,5 +86,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"saved to {script.out}")
     failed = report.of("failed")
     if failed:
-        print(f"perce fleet: {len(failed)} users failed: {', '.join(failed)}", file=sys.stderr)
+        names = visible(", ".join(failed))
+        print(f"perce fleet: {len(failed)} users failed: {names}", file=sys.stderr)
     return 1 if failed else 0
