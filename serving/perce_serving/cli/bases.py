@@ -1,0 +1,53 @@
+"""Where on this machine the base model is that an adapter names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from perce_serving.adapter_files import CONFIG_FILE, open_regular
+from perce_serving.errors import ServingError
+from perce_serving.faults import Fault
+from perce_serving.validate import BaseModel
+from perce_serving.validate.config import MOST_CONFIG
+from perce_serving.validate.strict_json import parse_object
+
+
+def find_base(adapter: Path, model: Path | None) -> BaseModel:
+    """Read the base model: ``model``, or the one that the adapter names.
+
+    An adapter names a folder or, by ``owner/name``, a model of the Hugging Face hub; of those, the
+    one in the local cache is taken.
+
+    Raises:
+        ServingError: it is not on this machine, or cannot be read.
+        OSError: a file cannot be read.
+    """
+    if model is not None:
+        return BaseModel.read(model)
+    with open_regular(adapter / CONFIG_FILE) as file:
+        text = file.read(MOST_CONFIG)
+    config = parse_object(text, fault=Fault.CONFIG_SYNTAX, file=CONFIG_FILE)
+    name = config.get("base_model_name_or_path")
+    if isinstance(name, str) and name:
+        for folder in (Path(name), _cached(name)):
+            if (folder / "config.json").is_file():
+                return BaseModel.read(folder, name=name)
+    raise ServingError(
+        f"its base model {str(name)[:80]!r} is not on this machine; give its folder with --model"
+    )
+
+
+def _cached(name: str) -> Path:
+    """The folder that the hub's cache has for a model, whether or not it is there.
+
+    Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+    """
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    model = cache / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (model / "refs" / "main").read_text("ascii").strip()
+    except (OSError, ValueError):
+        commit = "none"
+    return model / "snapshots" / commit

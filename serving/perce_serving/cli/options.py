@@ -1,0 +1,54 @@
+"""Helpers that keep the subcommands and their options alike."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perce_serving.validate import ENGINE_RANKS
+
+DEFAULT_RANK = 64
+
+
+def add_command(
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """Add a subcommand whose description is printed as it stands."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add ``--store``."""
+    parser.add_argument("--store", type=Path, required=True, help="folder of the store")
+
+
+def add_user(parser: argparse.ArgumentParser) -> None:
+    """Add ``--user``."""
+    parser.add_argument("--user", required=True, help="id of the user, any text")
+
+
+def add_max_rank(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max_rank``, typed with an underscore or a dash."""
+    parser.add_argument(
+        "--max_rank",
+        "--max-rank",
+        type=int,
+        choices=ENGINE_RANKS,
+        default=DEFAULT_RANK,
+        help=f"highest rank that the server takes (default: {DEFAULT_RANK})",
+    )

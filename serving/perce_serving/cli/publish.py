@@ -1,0 +1,45 @@
+"""``perce-adapters publish``: check an adapter, store it, make it the user's current one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from perce_serving.cli.bases import find_base
+from perce_serving.cli.options import add_command, add_max_rank, add_store, add_user
+from perce_serving.errors import ServingError, ValidationError
+from perce_serving.store import LocalStore
+from perce_serving.validate import Validator
+
+DESCRIPTION = """\
+example:
+  perce-adapters publish --store adapters --user alice runs/alice
+
+ADAPTER is a folder that PEFT saved. It is copied and checked against its base model; if anything is
+wrong with it, the store stays as it is. The next request of the user gets the new version.
+"""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        subparsers, "publish", _run, summary="check and store an adapter", description=DESCRIPTION
+    )
+    add_store(parser)
+    add_user(parser)
+    parser.add_argument(
+        "--model", type=Path, help="folder of the base model (default: the one the adapter names)"
+    )
+    add_max_rank(parser)
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that PEFT saved")
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        validator = Validator(find_base(args.adapter, args.model), max_rank=args.max_rank)
+        version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
+    except ValidationError as error:
+        raise ServingError(f"{args.adapter}: {error}") from error
+    print(f"published: user {version.user!r}, version {version.version} ({version.size:,} bytes)")
+    return 0

@@ -1,0 +1,40 @@
+"""``perce-adapters verify``: every file of a store against what was published."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from perce_serving.cli.options import add_command, add_max_rank, add_store
+from perce_serving.store import LocalStore
+from perce_serving.validate import BaseModel, Validator
+
+DESCRIPTION = """\
+example:
+  perce-adapters verify --store adapters
+
+Reads every file. With --model, checks every served version against that base model as well, as a
+server does. Exit code 1 if anything is damaged.
+"""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        subparsers, "verify", _run, summary="check every file of the store", description=DESCRIPTION
+    )
+    add_store(parser)
+    parser.add_argument("--model", type=Path, help="folder of the base model that is served")
+    add_max_rank(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    check = None
+    if args.model is not None:
+        check = Validator(BaseModel.read(args.model), max_rank=args.max_rank).check
+    damaged = 0
+    for finding in LocalStore(args.store).verify(check):
+        print(("DAMAGED  " if finding.damage else "ok  ") + finding.text, flush=True)
+        damaged += finding.damage
+    return 1 if damaged else 0

@@ -1,0 +1,123 @@
+"""``perce-adapters list, show, rollback, retire, erase``: what is stored, and which is served."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from perce_serving.cli.options import add_command, add_store, add_user
+from perce_serving.errors import StoreError
+from perce_serving.store import LocalStore
+from perce_serving.tenant.keys import KeyFile
+
+_SHORT = 12
+"""Characters of a version that a table shows; any start that only one version has will do."""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the subcommands."""
+    listing = add_command(
+        subparsers, "list", _list, summary="users and their current versions",
+        description="example:\n  perce-adapters list --store adapters",
+    )  # fmt: skip
+    add_store(listing)
+
+    show = add_command(
+        subparsers, "show", _show, summary="all versions of a user",
+        description="example:\n  perce-adapters show --store adapters --user alice",
+    )  # fmt: skip
+    add_store(show)
+    add_user(show)
+
+    rollback = add_command(
+        subparsers, "rollback", _rollback, summary="make an earlier version current",
+        description="example:\n  perce-adapters rollback --store adapters --user alice\n\n"
+        "The version that was current before becomes current again. Requests in flight finish on\n"
+        "the version they began with.",
+    )  # fmt: skip
+    add_store(rollback)
+    add_user(rollback)
+    rollback.add_argument("--to", metavar="VERSION", help="this version, or the start of its name")
+
+    retire = add_command(
+        subparsers, "retire", _retire, summary="serve a version no longer",
+        description="example:\n  perce-adapters retire --store adapters --user alice 3f9a\n\n"
+        "Its files stay, since an engine may still read them, and publishing the same adapter\n"
+        "again serves it again. The current version is not retired: publish or roll back first.",
+    )  # fmt: skip
+    add_store(retire)
+    add_user(retire)
+    retire.add_argument("version", metavar="VERSION", help="the version, or the start of its name")
+
+    erase = add_command(
+        subparsers, "erase", _erase, summary="delete a user: every version, and the keys",
+        description="example:\n  perce-adapters erase --store adapters --keys keys.json "
+        "--user alice\n\nThere is no way back.",
+    )  # fmt: skip
+    add_store(erase)
+    add_user(erase)
+    erase.add_argument("--keys", type=Path, required=True, help="file of keys; need not exist")
+
+
+def _list(args: argparse.Namespace) -> int:
+    store = LocalStore(args.store)
+    for user in store.users():
+        # Either may be gone by now: another process may erase what it has just listed.
+        current = store.current(user)
+        versions = store.versions(user)
+        if current is not None and versions:
+            print(f"{current[:_SHORT]}  {len(versions):>4} stored  {user}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    store = LocalStore(args.store)
+    current = store.current(args.user)
+    if current is None:
+        raise StoreError(f"user {args.user!r}: has no adapter; publish one")
+    for version in store.versions(args.user):
+        state = "retired" if version.retired else "served"
+        if version.version == current:
+            state = "current"
+        print(f"{version.version}  {state:<7}  {version.published}  {version.size:>12,} bytes")
+    return 0
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    store = LocalStore(args.store)
+    to = None if args.to is None else _find(store, args.user, args.to)
+    print(f"current: user {args.user!r}, version {store.rollback(args.user, to)}")
+    return 0
+
+
+def _retire(args: argparse.Namespace) -> int:
+    store = LocalStore(args.store)
+    version = _find(store, args.user, args.version)
+    store.retire(args.user, version)
+    print(f"retired: user {args.user!r}, version {version}")
+    return 0
+
+
+def _erase(args: argparse.Namespace) -> int:
+    # The keys first: nobody gets in while the versions go.
+    revoked = KeyFile(args.keys).revoke_user(args.user)
+    known = LocalStore(args.store).erase(args.user)
+    if not known and not revoked:
+        raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
+    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}")
+    return 0
+
+
+def _find(store: LocalStore, user: str, start: str) -> str:
+    """The one version of a user whose name begins like this.
+
+    Raises:
+        StoreError: there is none, or more than one.
+    """
+    names = [version.version for version in store.versions(user)]
+    found = [name for name in names if start and name.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    many = f"{len(found)} versions begin" if found else "no version begins"
+    raise StoreError(f"user {user!r}: {many} with {start[:80]!r}; show the user's versions")

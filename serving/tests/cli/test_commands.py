@@ -1,0 +1,160 @@
+"""What each command does, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perce_serving.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from perce_serving.cli import main
+from perce_serving.store import LocalStore
+from validate.adapters import config, weights, write_adapter
+
+Said = Callable[..., str]
+PUBLISH = "publish --store adapters --user alice"
+
+
+def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> None:
+    one = good(f"{PUBLISH} runs/alice").split()[4]
+    two = good(f"{PUBLISH} runs/better").split()[4]
+    assert LocalStore(place / "adapters").current("alice") == two
+    assert good("list --store adapters") == f"{two[:12]}     2 stored  alice\n"
+    states = {line.split()[0]: line.split()[1] for line in show(good)}
+    assert states == {one: "served", two: "current"}
+
+    assert one in good("rollback --store adapters --user alice")
+    assert two in good(f"rollback --store adapters --user alice --to {two[:6]}")
+    assert one in good(f"retire --store adapters --user alice {one[:6]}")
+    states = {line.split()[0]: line.split()[1] for line in show(good)}
+    assert states == {one: "retired", two: "current"}
+    assert "roll back first" in fails(f"retire --store adapters --user alice {two}")
+
+    good("keys create --keys keys.json --user alice")
+    said = good("erase --store adapters --keys keys.json --user alice")
+    assert "keys revoked: 1" in said
+    assert good("list --store adapters") == ""
+    assert good("keys list --keys keys.json") == ""
+    assert "publish one" in fails("show --store adapters --user alice")
+    assert "neither" in fails("erase --store adapters --keys keys.json --user alice")
+
+
+def show(good: Said) -> list[str]:
+    return good("show --store adapters --user alice").splitlines()
+
+
+def test_a_bad_adapter_is_not_published(fails: Said, place: Path) -> None:
+    line = fails(f"{PUBLISH} runs/bad")
+    assert "runs/bad: adapter_config.json: use_dora" in line
+    assert not LocalStore(place / "adapters").users()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (f"{PUBLISH} runs/nobody", "runs/nobody: adapter_config.json: there is no such file"),
+        (f"{PUBLISH} --model models/None runs/alice", "models/None/config.json"),
+        (f"{PUBLISH} --max_rank 1 runs/alice", "r: 3: must be 1 to 1"),
+        ("list --store nowhere", "publish into it first"),
+        ("verify --store nowhere", "publish into it first"),
+        ("show --store nowhere --user alice", "user 'alice'"),
+        ("rollback --store nowhere --user alice", "user 'alice'"),
+        ("rollback --store nowhere --user alice --to 3f", "no version begins with '3f'"),
+        ("retire --store nowhere --user alice ../../x", "no version begins"),
+        ("keys revoke --keys keys.json 0123", "keys.json"),
+    ],
+)
+def test_errors_are_one_line(fails: Said, words: str, part: str) -> None:
+    assert part in fails(words)
+
+
+def test_a_start_of_several_versions(good: Said, fails: Said, place: Path) -> None:
+    # One more than there are digits: two versions begin alike.
+    store = LocalStore(place / "adapters")
+    starts = []
+    for alpha in range(1, 18):
+        folder = write_adapter(place / "runs" / "many", weights(), config(lora_alpha=alpha))
+        version = store.publish("alice", folder, check=lambda folder: None)
+        starts.append(version.version[0])
+    twice = next(start for start in starts if starts.count(start) > 1)
+    assert "versions begin with" in fails(f"retire --store adapters --user alice {twice}")
+    assert "no version begins" in fails("retire --store adapters --user alice", "")
+
+
+def test_ids_are_any_text(good: Said, fails: Said) -> None:
+    good("publish --store adapters runs/alice --user", "名前 with a space")
+    assert "名前 with a space" in good("list --store adapters")
+    assert "U+000A" in fails("show --store adapters --user", "a\nb")
+
+
+def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> None:
+    folder = write_adapter(
+        place / "runs" / "named", weights(), config(base_model_name_or_path="Org/Tiny")
+    )
+    assert "give its folder with --model" in fails(f"{PUBLISH} {folder}")
+    good(f"{PUBLISH} --model models/Tiny {folder}")
+    cached = place / "hub" / "models--Org--Tiny"
+    shutil.copytree(place / "models" / "Tiny", cached / "snapshots" / "c0ffee")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("c0ffee")
+    good(f"{PUBLISH} {folder}")
+    (folder / CONFIG_FILE).write_text(json.dumps(config(base_model_name_or_path=None)))
+    assert "--model" in fails(f"{PUBLISH} {folder}")
+    (folder / CONFIG_FILE).write_text("{")
+    assert "not JSON" in fails(f"{PUBLISH} {folder}")
+
+
+def test_verify(good: Said, run: Callable[..., tuple[int, str, str]], place: Path) -> None:
+    version = good(f"{PUBLISH} runs/alice").split()[4]
+    assert good("verify --store adapters --model models/Tiny").startswith("ok  user 'alice'")
+    code, out, _ = run("verify --store adapters --model models/Tiny --max_rank 1")
+    assert (code, "must be 1 to 1" in out) == (1, True)
+    folder = LocalStore(place / "adapters").open("alice", version)
+    with (folder / WEIGHTS_FILE).open("ab") as file:
+        file.write(b"\0")
+    code, out, _ = run("verify --store adapters")
+    assert (code, "DAMAGED  user 'alice'" in out) == (1, True)
+
+
+def test_keys(good: Said) -> None:
+    key = good("keys create --keys keys.json --user alice").strip()
+    good("keys create --keys keys.json --operator")
+    listed = good("keys list --keys keys.json").splitlines()
+    assert [line.split("  ")[2] for line in listed] == ["user 'alice'", "the operator"]
+    first = listed[0].split()[0]
+    assert first in key
+    assert key not in Path("keys.json").read_text()
+    assert "user 'alice'" in good(f"keys revoke --keys keys.json {first}")
+    assert len(good("keys list --keys keys.json").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("", "COMMAND"),
+        ("cook", "cook"),
+        ("publish --store adapters", "--user"),
+        ("publish --store a --user b c --max_rank 12", "--max_rank"),
+        ("keys", "ACTION"),
+        ("keys create --keys k", "--operator"),
+        ("keys create --keys k --operator --user alice", "not allowed"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words: str, part: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert part in error
+    assert error.count("\n") == 1
+    assert "--help" in error
+
+
+def test_version(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("perce-adapters 0.")
