@@ -32,7 +32,7 @@ def step(given: LargeHead, **options: Any) -> tuple[WeightedCE, Tensor, Tensor]:
 
 
 def test_cuda_tensors_take_the_kernels() -> None:
-    assert resolve_backend("auto", torch.device("cuda", 0)) == "cuda"
+    assert resolve_backend("auto", torch.device("cuda", 0)) is get_backend("cuda")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

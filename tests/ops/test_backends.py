@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from unittest import mock
 
@@ -37,9 +39,9 @@ def _warns_anew() -> None:
 
 def test_cuda_tensors_take_the_kernels_once_they_are_loaded() -> None:
     with mock.patch.object(cuda_backend, "device", Device()) as device:
-        assert resolve_backend("auto", CUDA) == "cuda"
-        assert resolve_backend("cuda", CUDA) == "cuda"
-        assert resolve_backend("torch", CUDA) == "torch"
+        assert resolve_backend("auto", CUDA) is get_backend("cuda")
+        assert resolve_backend("cuda", CUDA) is get_backend("cuda")
+        assert resolve_backend("torch", CUDA) is get_backend("torch")
     assert device.loaded == [1, 1]
 
 
@@ -47,20 +49,26 @@ def test_without_kernels_auto_is_torch_after_one_warning() -> None:
     reason = "this build of perce has no CUDA kernels: install a wheel that has them"
     with mock.patch.object(cuda_backend, "device", Device(reason)):
         with pytest.warns(RuntimeWarning, match=f"torch back end, .* cannot run: {reason}"):
-            assert resolve_backend("auto", CUDA) == "torch"
+            assert resolve_backend("auto", CUDA) is get_backend("torch")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert resolve_backend("auto", CUDA) == "torch"
+            assert resolve_backend("auto", CUDA) is get_backend("torch")
         with pytest.raises(KernelError, match="install a wheel"):
             resolve_backend("cuda", CUDA)
 
 
 def test_cpu_tensors_take_torch_and_refuse_cuda() -> None:
     with mock.patch.object(cuda_backend, "device", Device()) as device:
-        assert resolve_backend("auto", CPU) == "torch"
+        assert resolve_backend("auto", CPU) is get_backend("torch")
         with pytest.raises(OptionError, match="backend: 'cuda' is for CUDA tensors, hidden is on"):
             resolve_backend("cuda", CPU)
     assert not device.loaded
+
+
+def test_the_ops_import_no_compiler() -> None:
+    """torch._dynamo takes as long to import as torch itself."""
+    code = "import sys, perce.ops; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_columns_stay_on_one_device() -> None:

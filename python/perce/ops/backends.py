@@ -58,10 +58,8 @@ _TABLE: Mapping[str, Backend] = MappingProxyType(
 )
 
 
-# A compiled graph keeps the answer, as it keeps the device it was traced for.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
-def resolve_backend(name: str, device: torch.device) -> str:
-    """Return the back end's own name for what a user asked for, ready to run on that device.
+def resolve_backend(name: str, device: torch.device) -> Backend:
+    """Return the back end that a user's word means on that device, ready to run.
 
     "auto" is "cuda" on CUDA devices and "torch" elsewhere, and also where the kernels cannot run,
     after one warning that says why.
@@ -78,15 +76,15 @@ def resolve_backend(name: str, device: torch.device) -> str:
             "backend", f"'cuda' is for CUDA tensors, hidden is on {device}: use 'auto' or 'torch'"
         )
     if name == "torch" or device.type != kernels.type:
-        return "torch"
+        return _TABLE["torch"]
     try:
         kernels.load(device.index or 0)
     except KernelError as error:
         if name == "cuda":
             raise
         _warn_once(str(error))
-        return "torch"
-    return "cuda"
+        return _TABLE["torch"]
+    return _TABLE["cuda"]
 
 
 @cache
@@ -94,10 +92,10 @@ def _warn_once(reason: str) -> None:
     warnings.warn(
         f"the ops take their torch back end, as the CUDA kernels cannot run: {reason}",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=2,
     )
 
 
 def get_backend(name: str) -> Backend:
-    """Return the back end of that resolved name."""
+    """Return the back end of that very name, "torch" or "cuda", ready or not."""
     return _TABLE[name]

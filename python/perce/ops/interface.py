@@ -10,7 +10,6 @@ from torch import Tensor
 
 from perce.errors import ObjectiveError, OptionError
 from perce.objectives import Normalize, Objective, get_objective
-from perce.ops.backends import resolve_backend
 from perce.ops.head import IGNORE_INDEX
 from perce.ops.library import linear_logp_op, linear_weighted_ce_op
 
@@ -236,7 +235,7 @@ def linear_weighted_ce(
         grad and hidden.requires_grad,
         grad and weight.requires_grad,
         grad and bias is not None and bias.requires_grad,
-        resolve_backend(backend, hidden.device),
+        backend,
     )
     return finish(
         loss_sum,
@@ -281,6 +280,6 @@ def linear_logp(
         float(logit_scale),
         None if logit_softcap is None else float(logit_softcap),
         _chunk_rows(chunk_rows),
-        resolve_backend(backend, hidden.device),
+        backend,
     )
     return logp

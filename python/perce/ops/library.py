@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from perce.objectives import Objective, get_objective
-from perce.ops.backends import get_backend
+from perce.ops.backends import resolve_backend
 from perce.ops.head import Head
 from perce.ops.precision import exact_products
 from perce.ops.rows import Outcome, Rows, Wanted
@@ -58,12 +58,14 @@ def linear_weighted_ce_op(
 ) -> _Tensors:
     """An :class:`perce.ops.rows.Outcome`; ``objective`` is "" when ``weights`` are given.
 
-    ``chunk_rows`` 0 is what fits the back end's budget; ``backend`` is a resolved name.
+    ``chunk_rows`` 0 is what fits the back end's budget; ``backend`` is what the user asked for: the
+    device it means may have to load code, which no compiler should trace.
     """
+    chosen = resolve_backend(backend, hidden.device)
     rows = Rows(
         hidden=hidden.detach(),
         labels=labels,
-        chunk_rows=chunk_rows or get_backend(backend).chunk_rows(len(weight)),
+        chunk_rows=chunk_rows or chosen.chunk_rows(len(weight)),
         objective=_objective(objective, params),
         weights=weights,
         logp_without=logp_without,
@@ -73,7 +75,7 @@ def linear_weighted_ce_op(
     with torch.autocast(hidden.device.type, enabled=False), exact_products(), torch.no_grad():
         head = _head(weight, bias, logit_scale, logit_softcap)
         wanted = Wanted(grad_hidden, grad_weight, grad_bias)
-        return get_backend(backend).weighted_ce(head, rows, wanted)
+        return chosen.weighted_ce(head, rows, wanted)
 
 
 @linear_weighted_ce_op.register_fake
@@ -150,14 +152,15 @@ def linear_logp_op(
 ) -> Tensor:
     """Log-probability of each label, float32 [N]."""
     check_labels(labels, len(weight))
+    chosen = resolve_backend(backend, hidden.device)
     rows = Rows(
         hidden=hidden.detach(),
         labels=labels,
-        chunk_rows=chunk_rows or get_backend(backend).chunk_rows(len(weight)),
+        chunk_rows=chunk_rows or chosen.chunk_rows(len(weight)),
     )
     with torch.autocast(hidden.device.type, enabled=False), exact_products(), torch.no_grad():
         head = _head(weight, bias, logit_scale, logit_softcap)
-        return get_backend(backend).logp(head, rows)
+        return chosen.logp(head, rows)
 
 
 @linear_logp_op.register_fake
