@@ -19,6 +19,10 @@ class StoreError(ServingError, RuntimeError):
     """The store cannot do what was asked: an absent user or version, a folder of other making."""
 
 
+class DamagedError(StoreError):
+    """What the store holds is not what it wrote; publishing again mends it."""
+
+
 class ValidationError(ServingError, ValueError):
     """An adapter may not be served, or a base model cannot be read to check adapters against it.
 

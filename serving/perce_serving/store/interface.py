@@ -49,7 +49,7 @@ class AdapterStore(Protocol):
         """Store a copy of the adapter in ``folder`` and make it the user's current version.
 
         Publishing the same content again stores nothing; it makes that version current, and serves
-        it again if it was retired.
+        it again if it was retired. What is damaged of the user's files is mended.
 
         Args:
             user: whose it is; need not be known to the store.
@@ -72,7 +72,7 @@ class AdapterStore(Protocol):
         ...
 
     def versions(self, user: str) -> list[Version]:
-        """All versions of a user in the order of publishing, the retired included."""
+        """All versions of a user by the second of publishing, the retired included."""
         ...
 
     def open(self, user: str, version: str) -> Path:
@@ -111,7 +111,10 @@ class AdapterStore(Protocol):
         ...
 
     def erase(self, user: str) -> bool:
-        """Delete a user with every version; False where the store does not know the user."""
+        """Delete a user with every version; False where the store does not know the user.
+
+        A publishing that is under way makes the user anew.
+        """
         ...
 
     def users(self) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perce_serving.adapter_files import Content
-from perce_serving.errors import StoreError, UserError
+from perce_serving.errors import DamagedError, StoreError, UserError
 from perce_serving.store.interface import Version
 from perce_serving.users import is_version, user_folder
 
@@ -33,7 +33,7 @@ def read_user(folder: Path) -> str:
     """Whose folder this is.
 
     Raises:
-        StoreError: ``user.json`` is absent, unreadable, or of another user.
+        DamagedError: ``user.json`` is absent, unreadable, or of another user.
     """
     path = folder / USER_FILE
     user = _read(path).get("user")
@@ -42,7 +42,7 @@ def read_user(folder: Path) -> str:
             return user
     except UserError:
         pass
-    raise StoreError(f"{path}: names another user than the folder; restore it from a backup")
+    raise DamagedError(f"{path}: names another user than the folder; publish again")
 
 
 def version_record(user: str, content: Content, published: str) -> bytes:
@@ -62,7 +62,7 @@ def read_version(folder: Path) -> Version:
     """The version in this folder.
 
     Raises:
-        StoreError: ``version.json`` is absent, unreadable, or of another version.
+        DamagedError: ``version.json`` is absent, unreadable, or of another version.
     """
     path = folder / VERSION_FILE
     record = _read(path)
@@ -75,7 +75,7 @@ def read_version(folder: Path) -> Version:
             return Version(
                 user=user, version=folder.name, published=published, size=size, retired=retired
             )
-    raise StoreError(f"{path}: describes another version than the folder; publish it again")
+    raise DamagedError(f"{path}: describes another version than the folder; publish again")
 
 
 def history_record(history: list[str]) -> bytes:
@@ -87,7 +87,7 @@ def read_history(folder: Path) -> list[str]:
     """Versions that were current, the current one first; empty for a user who is not there.
 
     Raises:
-        StoreError: ``CURRENT`` holds something else.
+        DamagedError: ``CURRENT`` holds something else.
     """
     path = folder / CURRENT
     try:
@@ -99,11 +99,11 @@ def read_history(folder: Path) -> list[str]:
         try:
             text = path.read_text("ascii", errors="replace")
         except FileNotFoundError:
-            raise StoreError(f"{path}: there is no such file; publish again") from None
+            raise DamagedError(f"{path}: there is no such file; publish again") from None
     history = text.split("\n")
     if history.pop() == "" and history and all(is_version(version) for version in history):
         return history
-    raise StoreError(f"{path}: not a list of versions; publish again")
+    raise DamagedError(f"{path}: not a list of versions; publish again")
 
 
 def _encode(record: dict[str, Any]) -> bytes:
@@ -114,9 +114,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise StoreError(f"{path}: there is no such file; restore it from a backup") from None
+        raise DamagedError(f"{path}: there is no such file; publish again") from None
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: not JSON ({error}); restore it from a backup") from None
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise DamagedError(f"{path}: not JSON ({error}); publish again") from None
+    if not isinstance(record, dict):
+        raise DamagedError(f"{path}: not a JSON object; publish again")
+    if record.get("format") != _FORMAT:
+        # No damage: mending it would destroy what a later release wrote.
         raise StoreError(f"{path}: not of format {_FORMAT}; use the release that wrote it")
     return record

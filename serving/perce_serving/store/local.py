@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perce_serving.adapter_files import copy_content
-from perce_serving.errors import StoreError
+from perce_serving.errors import DamagedError, StoreError, ValidationError
 from perce_serving.files import flush, move, write
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
@@ -23,7 +23,7 @@ from perce_serving.store.layout import (
     version_record,
 )
 from perce_serving.store.scratch import Scratch
-from perce_serving.store.verify import verify_user
+from perce_serving.store.verify import verify_user, verify_version
 from perce_serving.users import is_version, user_folder
 
 
@@ -86,15 +86,30 @@ class LocalStore:
         return version
 
     def _add(self, home: Path, scratch: Path, version: Version) -> Version:
-        """Put a version into the folder of a known user and make it current."""
+        """Put a version into the folder of a known user and make it current.
+
+        What is damaged there is mended: to publish again is the remedy for it.
+        """
         name = version.version
-        history = read_history(home)
-        if (home / name).exists():
-            (home / name / RETIRED).unlink(missing_ok=True)
-            flush(home / name)
-            version = read_version(home / name)
+        try:
+            read_user(home)
+        except DamagedError:
+            self._replace(home / USER_FILE, user_record(version.user))
+        try:
+            history = read_history(home)
+        except DamagedError:
+            history = []
+        stored = home / name
+        try:
+            verify_version(stored, version.user)
+        except (DamagedError, ValidationError):
+            if stored.exists():
+                self._scratch.trash(stored)
+            move(scratch / name, stored)
         else:
-            move(scratch / name, home / name)
+            (stored / RETIRED).unlink(missing_ok=True)
+            flush(stored)
+            version = read_version(stored)
         self._step("version in place")
         self._set_history(home, [name, *(other for other in history if other != name)])
         return version
@@ -233,7 +248,11 @@ class LocalStore:
 
     def _set_history(self, home: Path, history: list[str]) -> None:
         """Replace ``CURRENT``; the store's lock is held."""
-        write(self._scratch.file(), history_record(history))
-        self._step("current written")
-        move(self._scratch.file(), home / CURRENT)
+        self._replace(home / CURRENT, history_record(history))
         self._step("current in place")
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Replace one of the store's own files; the store's lock is held."""
+        write(self._scratch.file(), content)
+        self._step("replacement written")
+        move(self._scratch.file(), path)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from perce_serving.files import flush
+
 SCRATCH = ".scratch"
 _LOCK = "lock"
 _HELD = ".held"
@@ -33,7 +35,10 @@ class Scratch:
         Raises:
             OSError: the store cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            flush(self._folder.parent)
+            flush(self._folder.parent.parent)
         handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

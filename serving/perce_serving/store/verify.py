@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perce_serving.adapter_files import read_content
-from perce_serving.errors import ServingError, StoreError
-from perce_serving.store.interface import Check, Finding
+from perce_serving.errors import DamagedError, ServingError, StoreError
+from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
     CURRENT,
     USER_FILE,
@@ -32,7 +32,9 @@ def verify_user(home: Path, check: Check | None) -> Iterator[Finding]:
             yield Finding(text=f"{path}: a symbolic link; no part of the store", damage=True)
         elif is_version(path.name):
             try:
-                retired = _verify_version(path, user, check)
+                retired = verify_version(path, user).retired
+                if check is not None and not retired:
+                    check(path)
             except (ServingError, OSError) as error:
                 yield Finding(text=f"user {user!r}: version {path.name}: {error}", damage=True)
                 continue
@@ -50,19 +52,17 @@ def verify_user(home: Path, check: Check | None) -> Iterator[Finding]:
         )
 
 
-def _verify_version(folder: Path, user: str, check: Check | None) -> bool:
-    """Whether the version is retired.
+def verify_version(folder: Path, user: str) -> Version:
+    """Compare a version's files with what was published.
 
     Raises:
-        StoreError: its files are not those that were published, or are another user's.
-        ValidationError: a file is absent or a link, or ``check`` refuses the adapter.
+        DamagedError: they differ, or are another user's.
+        ValidationError: a file is absent or a link.
         OSError: a file cannot be read.
     """
     version = read_version(folder)
     if version.user != user:
-        raise StoreError(f"was published for user {version.user!r}; take it away")
+        raise DamagedError(f"was published for user {version.user!r}; publish it again")
     if read_content(folder).version != folder.name:
-        raise StoreError("its files have changed since it was published; publish them anew")
-    if check is not None and not version.retired:
-        check(folder)
-    return version.retired
+        raise DamagedError("its files have changed since it was published; publish it again")
+    return version

@@ -185,28 +185,28 @@ def write_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "part"),
-    [
-        (lambda home, version: (version / WEIGHTS_FILE).write_text("other"), "have changed"),
-        (lambda home, version: (version / CONFIG_FILE).unlink(), "no such file"),
-        (lambda home, version: (version / VERSION_FILE).write_text("{"), "not JSON"),
-        (lambda home, version: (version / VERSION_FILE).unlink(), "no such file"),
-        (lambda home, version: write_json(version / VERSION_FILE, version="0"), "another version"),
-        (lambda home, version: write_json(version / VERSION_FILE, format=2), "format 1"),
-        (lambda home, version: write_json(version / VERSION_FILE, user="bob"), "user 'bob'"),
-        (lambda home, version: write_json(home / USER_FILE, user="bob"), "another user"),
-        (lambda home, version: write_json(home / USER_FILE, user=""), "another user"),
-        (lambda home, version: (home / USER_FILE).write_text("[" * 100_000), "not JSON"),
-        (lambda home, version: (home / USER_FILE).unlink(), "no such file"),
-        (lambda home, version: (home / CURRENT).write_text("../x\n"), "not a list"),
-        (lambda home, version: (home / CURRENT).write_text(""), "not a list"),
-        (lambda home, version: (home / CURRENT).unlink(), "no such file"),
-        (lambda home, version: (home / CURRENT).write_text("0" * 64 + "\n"), "cannot be served"),
-        (lambda home, version: (home / "notes").write_text(""), "no part of the store"),
-        (lambda home, version: (home / ("0" * 64)).symlink_to("/etc"), "symbolic link"),
-    ],
-)  # fmt: skip
+DAMAGE: list[tuple[Callable[[Path, Path], object], str]] = [
+    (lambda home, version: (version / WEIGHTS_FILE).write_text("other"), "have changed"),
+    (lambda home, version: (version / CONFIG_FILE).unlink(), "no such file"),
+    (lambda home, version: (version / VERSION_FILE).write_text("{"), "not JSON"),
+    (lambda home, version: (version / VERSION_FILE).unlink(), "no such file"),
+    (lambda home, version: write_json(version / VERSION_FILE, version="0"), "another version"),
+    (lambda home, version: write_json(version / VERSION_FILE, format=2), "format 1"),
+    (lambda home, version: write_json(version / VERSION_FILE, user="bob"), "user 'bob'"),
+    (lambda home, version: write_json(home / USER_FILE, user="bob"), "another user"),
+    (lambda home, version: write_json(home / USER_FILE, user=""), "another user"),
+    (lambda home, version: (home / USER_FILE).write_text("[" * 100_000), "not JSON"),
+    (lambda home, version: (home / USER_FILE).unlink(), "no such file"),
+    (lambda home, version: (home / CURRENT).write_text("../x\n"), "not a list"),
+    (lambda home, version: (home / CURRENT).write_text(""), "not a list"),
+    (lambda home, version: (home / CURRENT).unlink(), "no such file"),
+    (lambda home, version: (home / CURRENT).write_text("0" * 64 + "\n"), "cannot be served"),
+    (lambda home, version: (home / "notes").write_text(""), "no part of the store"),
+    (lambda home, version: (home / ("0" * 64)).symlink_to("/etc"), "symbolic link"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "part"), DAMAGE)
 def test_verify_finds(
     store: LocalStore, root: Path, source: Source, spoil: Callable[[Path, Path], object], part: str
 ) -> None:
@@ -219,6 +219,36 @@ def test_verify_finds(
     assert any(part in text for text in found)
     assert all("\n" not in text for text in found)
     assert not any("carol" in text for text in found)
+
+
+NO_DAMAGE = ("no part of the store", "symbolic link", "format 1")
+
+
+@pytest.mark.parametrize(("spoil", "part"), [case for case in DAMAGE if case[1] not in NO_DAMAGE])
+def test_publishing_again_mends(
+    store: LocalStore, root: Path, source: Source, spoil: Callable[[Path, Path], object], part: str
+) -> None:
+    version = store.publish("alice", source("1"), check=accept)
+    home = root / user_folder("alice")
+    spoil(home, home / version.version)
+    assert store.publish("alice", source("1"), check=accept).version == version.version
+    assert damage(store) == []
+    assert store.users() == ["alice"]
+    assert store.current("alice") == version.version
+
+
+@pytest.mark.parametrize("file", [USER_FILE, VERSION_FILE])
+def test_what_a_later_release_wrote_is_left_alone(
+    store: LocalStore, root: Path, source: Source, file: str
+) -> None:
+    version = store.publish("alice", source("1"), check=accept)
+    home = root / user_folder("alice")
+    path = home / file if file == USER_FILE else home / version.version / file
+    write_json(path, format=2)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="use the release that wrote it"):
+        store.publish("alice", source("1"), check=accept)
+    assert path.read_bytes() == before
 
 
 def test_verify_checks_what_is_served(store: LocalStore, source: Source) -> None:
