@@ -169,33 +169,16 @@ def with_perce(loader: PairLoader) -> Callable[[], int]:
 def collation_alone(
     store: _core.TokenStore, bins: tuple[np.ndarray, np.ndarray]
 ) -> Callable[[], None]:
-    """The core's collation into a ring of arrays that are cut out beforehand."""
-    calls = []
-    ring: list[dict[str, np.ndarray]] = [{} for _ in range(RING)]
-
-    def take(slot: dict[str, np.ndarray], name: str, size: int) -> np.ndarray:
-        if len(slot.get(name, ())) < size:
-            slot[name] = np.empty(size, np.int32 if name.endswith("cu") else np.int64)
-        return slot[name][:size]
-
-    for number, (first, last) in enumerate(pairwise(bins[0].tolist())):
-        slot, records = ring[number % RING], bins[1][first:last]
-        long, short, response, _, _ = store.measure(records)
-        streams = [
-            (
-                take(slot, f"{name}.ids", tokens),
-                take(slot, f"{name}.positions", tokens),
-                take(slot, f"{name}.cu", len(records) + 1),
-                take(slot, f"{name}.rows", response),
-            )
-            for name, tokens in (("long", long), ("short", short))
-        ]
-        targets = tuple(take(slot, f"target{part}", response) for part in range(3))
-        calls.append((records, *streams, targets))
+    """The core's collation into a ring of arrays."""
+    records = [bins[1][first:last] for first, last in pairwise(bins[0].tolist())]
+    sizes = [store.measure(chosen) for chosen in records]
+    most = len(max(records, key=len))
+    widest = max(2 * (long + short) + 5 * n for long, short, n, _, _ in sizes) + most
+    ring = [(np.empty(widest, np.int64), np.empty(2 * most + 2, np.int32)) for _ in range(RING)]
 
     def run() -> None:
-        for call in calls:
-            store.collate(*call)
+        for turn, chosen in enumerate(records):
+            store.collate(chosen, *ring[turn % RING])
 
     return run
 

@@ -39,9 +39,6 @@ _I64: TypeAlias = npt.NDArray[np.int64]
 
 _Path: TypeAlias = str | os.PathLike[str]
 
-_StreamArrays: TypeAlias = tuple[_I64, _I64, _I32, _I64]
-"""A stream's buffers: input_ids [T], position_ids [T], cu_seqlens [S + 1] (int32), rows [N]."""
-
 @final
 class TokenStore:
     """Prepared token ids of n records: two prefixes and a response each, in three ragged columns.
@@ -93,25 +90,28 @@ class TokenStore:
         """
 
     def collate(
-        self,
-        records: _I64,
-        with_profile: _StreamArrays,
-        without_profile: _StreamArrays,
-        targets: tuple[_I64, _I64, _I64],
-        *,
-        ignore: bool = False,
-    ) -> None:
-        """Write a batch of S records into the caller's arrays, of the lengths of :meth:`measure`.
+        self, records: _I64, block: _I64, cu_seqlens: _I32, *, ignore: bool = False
+    ) -> tuple[int, int, int, int, int]:
+        """Write a batch of S records into the caller's arrays, which may be longer than it needs.
+
+        T, U and N are the tokens with profile, without, and of the responses. Entry k of all that
+        has length N is the same response token.
 
         Args:
             records: [S], indices into the store.
-            with_profile: buffers of the stream with the profile.
-            without_profile: buffers of the stream without it.
-            targets: labels, segment and ledger index, [N] each.
+            block: int64 [2 T + 2 U + 5 N + S or more]. Takes, one behind the other: token ids and
+                positions with the profile, [T] each; the same without, [U] each; the index of the
+                logits that predict each response token, with profile and without; labels; segment
+                (record within the batch); ledger index, [N] each; the records, [S].
+            cu_seqlens: int32 [2 S + 2 or more]. Takes where sequences start and end: [S + 1] with
+                the profile, then [S + 1] without.
             ignore: write -100 for every label and -1 for every ledger index.
 
+        Returns:
+            As :meth:`measure`.
+
         Raises:
-            PackingError: as for :meth:`measure`, or a buffer of another length; nothing has been
+            PackingError: as for :meth:`measure`, or a buffer that is too short; nothing has been
                 written then.
             StoreError: the arrays were changed after the store was opened.
         """
@@ -121,8 +121,10 @@ def pack_pairs(
 ) -> tuple[_I64, _I64]:
     """Pack records by best-fit decreasing over the long stream, within both capacities.
 
-    Both variants of a record go into the same bin. Among bins with equal long room the one with the
-    most short room is taken, then the one opened first.
+    Both variants of a record go into the same bin. Records are taken by falling ``with + without *
+    capacity_with // (4 * capacity_without)``, where the first capacity is at most the sum of its
+    lengths. Among bins with equal long room the one with the most short room is taken, then the one
+    opened first.
 
     Returns:
         ``(bin_offsets [B + 1], records [n])``: bin b holds ``records[bin_offsets[b]:bin_offsets[b +

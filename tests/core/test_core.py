@@ -19,22 +19,27 @@ from perce.errors import PackingError, StoreError
 ROWS = Rows([[1, 2], [3], [4, 5, 6]], [[7], [3], [9]], [[10], [11, 12], [13]])
 
 
-def buffers(store: _core.TokenStore, records: np.ndarray) -> tuple[tuple, tuple, tuple]:
-    with_tokens, without_tokens, response, _, _ = store.measure(records)
-
-    def stream(tokens: int) -> tuple:
-        long = [np.full(n, -9, np.int64) for n in (tokens, tokens, response)]
-        return long[0], long[1], np.full(len(records) + 1, -9, np.int32), long[2]
-
-    targets = tuple(np.full(response, -9, np.int64) for _ in range(3))
-    return stream(with_tokens), stream(without_tokens), targets
+def memory(store: _core.TokenStore, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    long, short, response, _, _ = store.measure(records)
+    block = np.full(2 * (long + short) + 5 * response + len(records), -9, np.int64)
+    return block, np.full(2 * (len(records) + 1), -9, np.int32)
 
 
 def collate(store: _core.TokenStore, records: list[int], *, ignore: bool = False) -> list[list]:
     index = np.array(records, np.int64)
-    parts = buffers(store, index)
-    store.collate(index, *parts, ignore=ignore)
-    return [[array.tolist() for array in part] for part in parts]
+    block, cu_seqlens = memory(store, index)
+    sizes = store.collate(index, block, cu_seqlens, ignore=ignore)
+    assert sizes == store.measure(index)
+    long, short, response, _, _ = sizes
+    ends = np.cumsum([long, long, short, short, *[response] * 5])
+    parts = [part.tolist() for part in np.split(block, ends)]
+    cu_long, cu_short = (part.tolist() for part in np.split(cu_seqlens, 2))
+    assert parts[9] == records
+    return [
+        [parts[0], parts[1], cu_long, parts[4]],
+        [parts[2], parts[3], cu_short, parts[5]],
+        parts[6:9],
+    ]
 
 
 def test_star_import_gives_all_names_of_the_stub() -> None:
@@ -151,26 +156,18 @@ def test_every_argument_of_the_store_is_checked() -> None:
 
 def test_every_buffer_is_checked_and_nothing_written_when_one_is_wrong() -> None:
     store, records = ROWS.store(), np.array([0, 1])
-    names = ("input_ids", "position_ids", "cu_seqlens", "rows")
-    streams = ("with_profile", "without_profile")
-    places = [
-        (part, at, f"{stream}.{name}")
-        for part, stream in enumerate(streams)
-        for at, name in enumerate(names)
-    ]
-    places += [(2, at, name) for at, name in enumerate(("labels", "segment", "ledger_index"))]
-    for part, at, name in places:
+    for at, name in enumerate(("block", "cu_seqlens")):
         for spoil, error, message in [
             (lambda a: a[:-1].copy(), PackingError, f"buffer {name} has length"),
-            (lambda a: np.append(a, a[:1]), PackingError, f"buffer {name} has length"),
+            (lambda a: a[:0].copy(), PackingError, f"buffer {name} has length 0"),
             (lambda a: a.astype(np.float32), TypeError, f"^{name} must be"),
             (read_only, TypeError, f"^{name} is read-only"),
         ]:
-            parts = [list(arrays) for arrays in buffers(store, records)]
-            parts[part][at] = spoil(parts[part][at])
+            arrays = list(memory(store, records))
+            arrays[at] = spoil(arrays[at])
             with pytest.raises(error, match=message):
-                store.collate(records, *map(tuple, parts))
-            assert all((array == -9).all() for arrays in parts for array in arrays)
+                store.collate(records, *arrays)
+            assert all((array == -9).all() for array in arrays)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -178,11 +175,13 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def test_a_buffer_given_twice_is_refused() -> None:
+def test_buffers_that_overlap_are_refused() -> None:
     store, records = ROWS.store(), np.array([0, 1])
-    with_stream, without_stream, (labels, _, ledger) = buffers(store, records)
-    with pytest.raises(TypeError, match="segment is read-only or overlaps another argument"):
-        store.collate(records, with_stream, without_stream, (labels, labels, ledger))
+    block, _ = memory(store, records)
+    with pytest.raises(TypeError, match="cu_seqlens is read-only or overlaps another argument"):
+        store.collate(records, block, block.view(np.int32))
+    with pytest.raises(TypeError, match="block is read-only or overlaps another argument"):
+        store.collate(block[:2], block, np.zeros(6, np.int32))
 
 
 @given(data=st.data())

@@ -10,62 +10,27 @@ pub const IGNORED_LABEL: i64 = -100;
 /// The ledger index of a token that counts nowhere.
 pub const IGNORED_LEDGER: i64 = -1;
 
-/// The caller's arrays for one stream of a batch with T tokens, S records and N response tokens.
-#[derive(Debug)]
-pub struct StreamBuffers<'a> {
-    /// Token ids, length T.
-    pub ids: &'a mut [i64],
-    /// Position of each token in its own sequence, length T.
-    pub positions: &'a mut [i64],
-    /// Where sequences start and end, length S + 1.
-    pub cu_seqlens: &'a mut [i32],
-    /// Index in the stream of the logits that predict each response token, length N.
-    pub rows: &'a mut [i64],
-}
-
-/// The caller's arrays for one batch. What has length N is aligned: entry k everywhere is the same response token.
-#[derive(Debug)]
-pub struct Buffers<'a> {
-    /// The stream with the profile.
-    pub with: StreamBuffers<'a>,
-    /// The stream without it.
-    pub without: StreamBuffers<'a>,
-    /// The response ids, or [`IGNORED_LABEL`] throughout, length N.
-    pub labels: &'a mut [i64],
-    /// Which record of the batch, counted from 0, length N.
-    pub segment: &'a mut [i64],
-    /// Index among all response tokens of the store, or [`IGNORED_LEDGER`] throughout, length N.
-    pub ledger: &'a mut [i64],
-}
-
-impl Buffers<'_> {
-    fn check(&self, records: usize, sizes: &Sizes) -> Result<(), Error> {
-        let Self { with, without, labels, segment, ledger } = self;
-        let lengths = [
-            ("with_profile.input_ids", with.ids.len(), sizes.tokens_with),
-            ("with_profile.position_ids", with.positions.len(), sizes.tokens_with),
-            ("with_profile.cu_seqlens", with.cu_seqlens.len(), records + 1),
-            ("with_profile.rows", with.rows.len(), sizes.response),
-            ("without_profile.input_ids", without.ids.len(), sizes.tokens_without),
-            ("without_profile.position_ids", without.positions.len(), sizes.tokens_without),
-            ("without_profile.cu_seqlens", without.cu_seqlens.len(), records + 1),
-            ("without_profile.rows", without.rows.len(), sizes.response),
-            ("labels", labels.len(), sizes.response),
-            ("segment", segment.len(), sizes.response),
-            ("ledger_index", ledger.len(), sizes.response),
-        ];
-        match lengths.into_iter().find(|&(_, found, needed)| found != needed) {
-            Some((buffer, found, needed)) => Err(Error::BufferLength { buffer, needed, found }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Writes a batch of records into the caller's buffers, without allocating.
+/// Writes a batch of records into the caller's memory, without allocating; returns what [`TokenStore::measure`] gives.
+///
+/// `block` takes ten parts, one behind the other. For T tokens with the profile, U without, N response tokens and S
+/// records they are
+///
+/// 1. token ids with the profile, T;
+/// 2. their positions, each counted in its own sequence, T;
+/// 3. and 4. the same without the profile, U each;
+/// 5. rows with the profile: index in the stream of the logits that predict each response token, N;
+/// 6. rows without it, N;
+/// 7. labels: the response ids, N;
+/// 8. segments: which record of the batch, counted from 0, N;
+/// 9. ledger indices: index among all response tokens of the store, N;
+/// 10. the records, S.
+///
+/// Entry k of all parts of length N is the same response token. `cu_seqlens` takes where the sequences start and end,
+/// S + 1 numbers with the profile and then S + 1 without. What is left behind the parts is not touched.
 ///
 /// With `ignore` every label is [`IGNORED_LABEL`] and every ledger index [`IGNORED_LEDGER`]: the batch runs through
 /// the model and counts nothing. Token j of a response stands at p = prefix length + j of its sequence; its logits row
-/// is p - 1. Returns the sizes that [`TokenStore::measure`] gives.
+/// is p - 1.
 ///
 /// # Errors
 /// Those of [`TokenStore::measure`], and [`Error::BufferLength`]; nothing has been written then.
@@ -73,23 +38,87 @@ pub fn collate(
     store: &TokenStore<'_>,
     records: &[i64],
     ignore: bool,
-    buffers: &mut Buffers<'_>,
+    block: &mut [i64],
+    cu_seqlens: &mut [i32],
 ) -> Result<Sizes, Error> {
     let sizes = store.measure(records)?;
-    buffers.check(records.len(), &sizes)?;
-    buffers.with.cu_seqlens[0] = 0;
-    buffers.without.cu_seqlens[0] = 0;
+    let mut batch = Batch::cut(records.len(), &sizes, block, cu_seqlens)?;
+    batch.records.copy_from_slice(records);
+    batch.with.cu_seqlens[0] = 0;
+    batch.without.cu_seqlens[0] = 0;
     let (mut with, mut without, mut response) = (0, 0, 0);
     for (segment, &record) in records.iter().enumerate() {
         let (_, row) = store.row(segment, record)?;
-        with = buffers.with.write(segment, with, response, row.prefix_with, row.response);
-        without = buffers.without.write(segment, without, response, row.prefix_without, row.response);
-        response = buffers.write_targets(segment, response, &row, ignore);
+        with = batch.with.write(segment, with, response, row.prefix_with, row.response);
+        without = batch.without.write(segment, without, response, row.prefix_without, row.response);
+        response = batch.write_targets(segment, response, &row, ignore);
     }
     Ok(sizes)
 }
 
-impl StreamBuffers<'_> {
+/// The parts of one stream.
+struct Stream<'a> {
+    ids: &'a mut [i64],
+    positions: &'a mut [i64],
+    cu_seqlens: &'a mut [i32],
+    rows: &'a mut [i64],
+}
+
+/// The parts of a batch.
+struct Batch<'a> {
+    with: Stream<'a>,
+    without: Stream<'a>,
+    labels: &'a mut [i64],
+    segment: &'a mut [i64],
+    ledger: &'a mut [i64],
+    records: &'a mut [i64],
+}
+
+impl<'a> Batch<'a> {
+    /// Cuts the caller's memory into the parts.
+    fn cut(
+        records: usize,
+        sizes: &Sizes,
+        block: &'a mut [i64],
+        cu_seqlens: &'a mut [i32],
+    ) -> Result<Self, Error> {
+        let Sizes { tokens_with, tokens_without, response, .. } = *sizes;
+        let mut block = Rest::new("block", block, sizes.block_len(records))?;
+        let mut cu_seqlens = Rest::new("cu_seqlens", cu_seqlens, 2 * (records + 1))?;
+        let [ids, positions] = [(); 2].map(|()| block.cut(tokens_with));
+        let [ids_without, positions_without] = [(); 2].map(|()| block.cut(tokens_without));
+        let [rows, rows_without, labels, segment, ledger] = [(); 5].map(|()| block.cut(response));
+        Ok(Self {
+            with: Stream { ids, positions, cu_seqlens: cu_seqlens.cut(records + 1), rows },
+            without: Stream {
+                ids: ids_without,
+                positions: positions_without,
+                cu_seqlens: cu_seqlens.cut(records + 1),
+                rows: rows_without,
+            },
+            labels,
+            segment,
+            ledger,
+            records: block.cut(records),
+        })
+    }
+
+    /// Writes what belongs to one record's response tokens; returns where the next response starts.
+    fn write_targets(&mut self, segment: usize, start: usize, row: &Row<'_>, ignore: bool) -> usize {
+        let end = start + row.response.len();
+        self.segment[start..end].fill(signed(segment));
+        if ignore {
+            self.labels[start..end].fill(IGNORED_LABEL);
+            self.ledger[start..end].fill(IGNORED_LEDGER);
+        } else {
+            widen(&mut self.labels[start..end], row.response);
+            count_from(&mut self.ledger[start..end], row.response_start);
+        }
+        end
+    }
+}
+
+impl Stream<'_> {
     /// Writes one sequence at `start` and its rows at `response`; returns where the next sequence starts.
     fn write(
         &mut self,
@@ -110,19 +139,21 @@ impl StreamBuffers<'_> {
     }
 }
 
-impl Buffers<'_> {
-    /// Writes what belongs to one record's response tokens; returns where the next response starts.
-    fn write_targets(&mut self, segment: usize, start: usize, row: &Row<'_>, ignore: bool) -> usize {
-        let end = start + row.response.len();
-        self.segment[start..end].fill(signed(segment));
-        if ignore {
-            self.labels[start..end].fill(IGNORED_LABEL);
-            self.ledger[start..end].fill(IGNORED_LEDGER);
-        } else {
-            widen(&mut self.labels[start..end], row.response);
-            count_from(&mut self.ledger[start..end], row.response_start);
+/// What is left of the caller's memory while it is cut up.
+struct Rest<'a, T>(&'a mut [T]);
+
+impl<'a, T> Rest<'a, T> {
+    fn new(buffer: &'static str, memory: &'a mut [T], needed: usize) -> Result<Self, Error> {
+        if memory.len() < needed {
+            return Err(Error::BufferLength { buffer, needed, found: memory.len() });
         }
-        end
+        Ok(Self(memory))
+    }
+
+    fn cut(&mut self, length: usize) -> &'a mut [T] {
+        let (part, rest) = std::mem::take(&mut self.0).split_at_mut(length);
+        self.0 = rest;
+        part
     }
 }
 

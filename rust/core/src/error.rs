@@ -117,7 +117,7 @@ pub enum Error {
         /// The record that no longer fits.
         record: usize,
     },
-    /// A caller's buffer has not the length that the batch needs.
+    /// A caller's buffer is shorter than the batch needs.
     BufferLength {
         /// The buffer's name.
         buffer: &'static str,

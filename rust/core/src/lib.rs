@@ -3,7 +3,7 @@
 //! A *record* has two prefixes (with the user's profile, without it) and one response, spliced after both. The way of
 //! a record through this crate: [`TokenStore`] views and validates prepared token ids, [`pack_pairs`] (or
 //! [`group_records`]) puts records into [`Bins`] once a run, [`epoch_order`] permutes the bins for an epoch,
-//! [`rank_bins`] deals them out to ranks, and [`collate`] writes one bin into the caller's [`Buffers`].
+//! [`rank_bins`] deals them out to ranks, and [`collate`] writes one bin into the caller's memory.
 //!
 //! The ledger remembers what was computed for every response token: [`Scores`] is its state, a [`JournalWriter`] keeps
 //! every visit on disk, [`History`] reads journals back, [`write_snapshot`] and [`read_snapshot`] keep the state of a
@@ -37,7 +37,7 @@ mod snapshot;
 mod tokens;
 
 pub use bins::Bins;
-pub use collate::{Buffers, IGNORED_LABEL, IGNORED_LEDGER, StreamBuffers, collate};
+pub use collate::{IGNORED_LABEL, IGNORED_LEDGER, collate};
 pub use error::{Column, Error, Kind, Stream};
 pub use histogram::{HISTOGRAM_BINS, histogram, quantiles};
 pub use history::{Block, History};

@@ -20,7 +20,7 @@ pub struct TokenStore<'a> {
     response: Ragged<'a>,
 }
 
-/// What a batch needs: the lengths of its buffers, and its longest sequences.
+/// What a batch needs: the lengths of its parts, and its longest sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Tokens in the stream with the profile.
@@ -33,6 +33,17 @@ pub struct Sizes {
     pub longest_with: usize,
     /// Tokens of the longest sequence without the profile.
     pub longest_without: usize,
+}
+
+impl Sizes {
+    /// Numbers that [`crate::collate`] writes into its block for a batch of so many records.
+    #[must_use]
+    pub fn block_len(&self, records: usize) -> usize {
+        let Self { tokens_with, tokens_without, response, .. } = *self;
+        // More than a 32-bit machine can address is more than any block there has.
+        let parts = [[tokens_with; 2], [tokens_without; 2]].into_iter().flatten().chain([response; 5]);
+        parts.fold(records, usize::saturating_add)
+    }
 }
 
 /// One record's ids.

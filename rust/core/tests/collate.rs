@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::batch::{Batch, JUNK, Stream, slow};
+use common::batch::{JUNK, Memory, Stream, slow};
 use common::{Columns, columns};
 use perce_core::{Error, collate};
 use proptest::prelude::*;
@@ -17,19 +17,23 @@ fn batches() -> impl Strategy<Value = (Columns, Vec<i64>)> {
 
 proptest! {
     #[test]
-    fn agrees_with_the_oracle((columns, records) in batches(), ignore: bool) {
+    fn agrees_with_the_oracle((columns, records) in batches(), ignore: bool, more in 0_usize..3) {
         let store = columns.open()?;
-        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
-        let sizes = collate(&store, &records, ignore, &mut batch.buffers())?;
+        let mut memory = Memory::junk(records.len(), &store.measure(&records)?, more);
+        let Memory { block, cu_seqlens } = &mut memory;
+        let sizes = collate(&store, &records, ignore, block, cu_seqlens)?;
         prop_assert_eq!(sizes, store.measure(&records)?);
+        let (batch, behind, borders_behind) = memory.batch(records.len(), &sizes);
         prop_assert_eq!(batch, slow(&columns, &records, ignore));
+        prop_assert_eq!((behind, borders_behind), (&[JUNK; 3][..more], &[i32::MIN; 3][..more]));
     }
 
     #[test]
     fn the_streams_are_aligned((columns, records) in batches()) {
         let store = columns.open()?;
-        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
-        collate(&store, &records, false, &mut batch.buffers())?;
+        let mut memory = Memory::junk(records.len(), &store.measure(&records)?, 0);
+        let sizes = collate(&store, &records, false, &mut memory.block, &mut memory.cu_seqlens)?;
+        let (batch, ..) = memory.batch(records.len(), &sizes);
         let predicted = |stream: &Stream| -> Vec<i64> {
             stream.rows.iter().map(|&row| stream.ids[usize::try_from(row + 1).expect("index")]).collect()
         };
@@ -38,30 +42,27 @@ proptest! {
     }
 
     #[test]
-    fn a_buffer_of_another_length_is_refused_and_nothing_written(
+    fn a_buffer_that_is_too_short_is_refused_and_nothing_written(
         (columns, records) in batches(),
-        which in 0_usize..11,
-        longer: bool,
+        borders: bool,
+        missing in any::<prop::sample::Index>(),
     ) {
         let store = columns.open()?;
-        let mut batch = Batch::junk(records.len(), &store.measure(&records)?);
-        let wide = [
-            &mut batch.with.ids, &mut batch.with.positions, &mut batch.with.rows, &mut batch.without.ids,
-            &mut batch.without.positions, &mut batch.without.rows, &mut batch.labels, &mut batch.segment,
-            &mut batch.ledger,
-        ];
-        let resized = |length: usize| if longer || length == 0 { length + 1 } else { length - 1 };
-        if let Some(buffer) = wide.into_iter().nth(which) {
-            buffer.resize(resized(buffer.len()), JUNK);
+        let mut memory = Memory::junk(records.len(), &store.measure(&records)?, 0);
+        let (name, needed, found) = if borders {
+            let needed = memory.cu_seqlens.len();
+            memory.cu_seqlens.truncate(missing.index(needed));
+            ("cu_seqlens", needed, memory.cu_seqlens.len())
         } else {
-            let buffer = if which == 9 { &mut batch.with.cu_seqlens } else { &mut batch.without.cu_seqlens };
-            buffer.resize(resized(buffer.len()), i32::MIN);
-        }
-        let before = batch.clone();
-        let error = collate(&store, &records, false, &mut batch.buffers()).expect_err("another length");
-        let named = matches!(error, Error::BufferLength { .. });
-        prop_assert!(named, "{}", error);
-        prop_assert_eq!(batch, before);
+            prop_assume!(!records.is_empty());
+            let needed = memory.block.len();
+            memory.block.truncate(missing.index(needed));
+            ("block", needed, memory.block.len())
+        };
+        let before = memory.clone();
+        let error = collate(&store, &records, false, &mut memory.block, &mut memory.cu_seqlens);
+        prop_assert_eq!(error, Err(Error::BufferLength { buffer: name, needed, found }));
+        prop_assert_eq!(memory, before);
     }
 }
 
@@ -76,9 +77,10 @@ fn a_column_changed_under_an_open_store_is_an_error_and_nothing_is_written() {
     // Past the end, and without a token: what would be a row of garbage, and a logits row before its sequence.
     for end in [99, 1] {
         columns.response.1[2] = end;
-        let mut batch = Batch::junk(2, &sizes);
-        let error = collate(&columns.reopen(), &[0, 1], false, &mut batch.buffers()).expect_err("changed");
+        let mut memory = Memory::junk(2, &sizes, 0);
+        let Memory { block, cu_seqlens } = &mut memory;
+        let error = collate(&columns.reopen(), &[0, 1], false, block, cu_seqlens).expect_err("changed");
         assert_eq!(error, Error::Changed { column: perce_core::Column::Response, record: 1 });
-        assert_eq!(batch, Batch::junk(2, &sizes));
+        assert_eq!(memory, Memory::junk(2, &sizes, 0));
     }
 }

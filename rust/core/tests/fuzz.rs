@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use common::batch::{Batch, slow};
+use common::batch::{Memory, slow};
 use common::{Columns, columns};
 use perce_core::{
     History, JournalWriter, Kind, Scores, collate, epoch_order, group_records, pack_pairs, rank_bins,
@@ -165,9 +165,10 @@ fn store(cases: u32) {
         // Read without a check in between, as after a change under an open store.
         let store = columns.reopen();
         let Ok(sizes) = store.measure(&records) else { return Ok(()) };
-        let mut batch = Batch::junk(records.len(), &sizes);
-        prop_assert_eq!(collate(&store, &records, ignore, &mut batch.buffers())?, sizes);
-        prop_assert_eq!(batch, slow(&columns, &records, ignore));
+        let mut memory = Memory::junk(records.len(), &sizes, 0);
+        let Memory { block, cu_seqlens } = &mut memory;
+        prop_assert_eq!(collate(&store, &records, ignore, block, cu_seqlens)?, sizes);
+        prop_assert_eq!(memory.batch(records.len(), &sizes).0, slow(&columns, &records, ignore));
         if columns.open().is_ok() {
             let known =
                 |&record: &i64| usize::try_from(record).is_ok_and(|record| record < columns.records());

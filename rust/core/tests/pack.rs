@@ -6,7 +6,9 @@ use proptest::prelude::*;
 /// Best-fit decreasing as its definition reads.
 fn naive(with: &[i64], without: &[i64], capacity_with: i64, capacity_without: i64) -> Vec<Vec<i64>> {
     let mut order: Vec<usize> = (0..with.len()).collect();
-    order.sort_by_key(|&record| std::cmp::Reverse(with[record]));
+    let capacity = capacity_with.min(with.iter().sum());
+    let size = |record: usize| with[record] + without[record] * capacity / (4 * capacity_without);
+    order.sort_by_key(|&record| std::cmp::Reverse(size(record)));
     let mut bins: Vec<(i64, i64, Vec<i64>)> = Vec::new();
     for record in order {
         let (a, b) = (with[record], without[record]);
@@ -97,6 +99,13 @@ fn no_records_need_no_bins() {
 fn the_short_stream_alone_can_close_a_bin() {
     let bins = pack_pairs(&[4, 4, 4], &[3, 3, 1], 12, 4).expect("fits");
     assert_eq!(rows(&bins), [vec![0, 2], vec![1]]);
+}
+
+#[test]
+fn of_equally_long_records_the_one_that_takes_more_of_the_short_stream_comes_first() {
+    // By length alone the third record would find room for its short variant nowhere.
+    let bins = pack_pairs(&[4, 4, 4, 4], &[1, 1, 3, 3], 8, 4).expect("fits");
+    assert_eq!(rows(&bins), [vec![0, 2], vec![1, 3]]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The token store: references to `NumPy` arrays, memory-mapped or not, validated once.
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
-use perce_core::{Buffers, Ragged, Sizes, StreamBuffers};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use perce_core::{Ragged, Sizes};
 use pyo3::prelude::*;
 
 use crate::arrays::{borrow, read, vector, write};
@@ -50,35 +50,12 @@ impl BorrowedColumn<'_> {
     }
 }
 
-/// One stream's buffers while a call writes them.
-struct BorrowedStream<'py> {
-    ids: PyReadwriteArray1<'py, i64>,
-    positions: PyReadwriteArray1<'py, i64>,
-    cu_seqlens: PyReadwriteArray1<'py, i32>,
-    rows: PyReadwriteArray1<'py, i64>,
-}
+/// The sizes of a batch as Python takes them.
+type Measures = (usize, usize, usize, usize, usize);
 
-type StreamArguments<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
-type TargetArguments<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
-
-impl<'py> BorrowedStream<'py> {
-    fn new(name: &str, (ids, positions, cu_seqlens, rows): &StreamArguments<'py>) -> PyResult<Self> {
-        Ok(Self {
-            ids: write(&format!("{name}.input_ids"), ids)?,
-            positions: write(&format!("{name}.position_ids"), positions)?,
-            cu_seqlens: write(&format!("{name}.cu_seqlens"), cu_seqlens)?,
-            rows: write(&format!("{name}.rows"), rows)?,
-        })
-    }
-
-    fn view(&mut self) -> PyResult<StreamBuffers<'_>> {
-        Ok(StreamBuffers {
-            ids: self.ids.as_slice_mut()?,
-            positions: self.positions.as_slice_mut()?,
-            cu_seqlens: self.cu_seqlens.as_slice_mut()?,
-            rows: self.rows.as_slice_mut()?,
-        })
-    }
+fn measures(sizes: &Sizes) -> Measures {
+    let Sizes { tokens_with, tokens_without, response, longest_with, longest_without } = *sizes;
+    (tokens_with, tokens_without, response, longest_with, longest_without)
 }
 
 impl TokenStore {
@@ -133,47 +110,31 @@ impl TokenStore {
         Ok((with.into_pyarray(py), without.into_pyarray(py)))
     }
 
-    /// Buffer sizes and longest sequences of a batch.
-    fn measure(
-        &self,
-        py: Python<'_>,
-        records: Object<'_, '_>,
-    ) -> PyResult<(usize, usize, usize, usize, usize)> {
+    /// Sizes and longest sequences of a batch.
+    fn measure(&self, py: Python<'_>, records: Object<'_, '_>) -> PyResult<Measures> {
         let records = read::<i64>("records", records)?;
         let records = records.as_slice()?;
         let sizes = self.with_view(py, |store| store.measure(records))?;
-        let Sizes { tokens_with, tokens_without, response, longest_with, longest_without } =
-            sizes.map_err(|error| raise(py, error))?;
-        Ok((tokens_with, tokens_without, response, longest_with, longest_without))
+        sizes.map(|sizes| measures(&sizes)).map_err(|error| raise(py, error))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts tuples by value")]
-    /// Writes a batch into the caller's arrays.
-    #[pyo3(signature = (records, with_profile, without_profile, targets, *, ignore=false))]
-    fn collate<'py>(
+    /// Writes a batch into the caller's arrays; returns what `measure` does.
+    #[pyo3(signature = (records, block, cu_seqlens, *, ignore=false))]
+    fn collate(
         &self,
-        py: Python<'py>,
-        records: Object<'_, 'py>,
-        with_profile: StreamArguments<'py>,
-        without_profile: StreamArguments<'py>,
-        targets: TargetArguments<'py>,
+        py: Python<'_>,
+        records: Object<'_, '_>,
+        block: Object<'_, '_>,
+        cu_seqlens: Object<'_, '_>,
         ignore: bool,
-    ) -> PyResult<()> {
+    ) -> PyResult<Measures> {
         let records = read::<i64>("records", records)?;
-        let mut with = BorrowedStream::new("with_profile", &with_profile)?;
-        let mut without = BorrowedStream::new("without_profile", &without_profile)?;
-        let mut labels = write::<i64>("labels", &targets.0)?;
-        let mut segment = write::<i64>("segment", &targets.1)?;
-        let mut ledger = write::<i64>("ledger_index", &targets.2)?;
-        let mut buffers = Buffers {
-            with: with.view()?,
-            without: without.view()?,
-            labels: labels.as_slice_mut()?,
-            segment: segment.as_slice_mut()?,
-            ledger: ledger.as_slice_mut()?,
-        };
-        let records = records.as_slice()?;
-        let sizes = self.with_view(py, |store| perce_core::collate(&store, records, ignore, &mut buffers))?;
-        sizes.map(|_| ()).map_err(|error| raise(py, error))
+        let mut block = write::<i64>("block", block)?;
+        let mut cu_seqlens = write::<i32>("cu_seqlens", cu_seqlens)?;
+        let (records, block, cu_seqlens) =
+            (records.as_slice()?, block.as_slice_mut()?, cu_seqlens.as_slice_mut()?);
+        let sizes =
+            self.with_view(py, |store| perce_core::collate(&store, records, ignore, block, cu_seqlens))?;
+        sizes.map(|sizes| measures(&sizes)).map_err(|error| raise(py, error))
     }
 }

@@ -34,8 +34,8 @@ examples! {
         "record -4 (position 1 of the batch) is not in the store of 3 records; pack this store's own lengths";
     BatchTooLong { stream: Stream::With, record: 3 } => Packing, Some(3),
         "record 3 takes the batch's stream with profile past 2147483647 tokens; use smaller batches";
-    BufferLength { buffer: "labels", needed: 8, found: 7 } => Packing, None,
-        "buffer labels has length 7, the batch needs 8; size buffers by measure()";
+    BufferLength { buffer: "block", needed: 8, found: 7 } => Packing, None,
+        "buffer block has length 7, the batch needs 8; size buffers by measure()";
     LengthCount { with: 2, without: 3 } => Packing, None,
         "2 lengths with profile, 3 without; give both lengths of every record";
     NonPositiveLength { stream: Stream::Without, record: 4, length: 0 } => Packing, Some(4),

@@ -1,6 +1,6 @@
-//! A batch's buffers, and an oracle that pushes one token at a time.
+//! A batch's memory and its parts, and an oracle that pushes one token at a time.
 
-use perce_core::{Buffers, IGNORED_LABEL, IGNORED_LEDGER, Sizes, StreamBuffers};
+use perce_core::{IGNORED_LABEL, IGNORED_LEDGER, Sizes};
 
 use super::Columns;
 
@@ -19,44 +19,58 @@ pub struct Batch {
     pub labels: Vec<i64>,
     pub segment: Vec<i64>,
     pub ledger: Vec<i64>,
+    pub records: Vec<i64>,
 }
 
 pub const JUNK: i64 = i64::MIN;
 
-impl Batch {
-    /// Buffers of the right sizes, full of what no batch contains.
-    pub fn junk(records: usize, sizes: &Sizes) -> Self {
-        let stream = |tokens| Stream {
-            ids: vec![JUNK; tokens],
-            positions: vec![JUNK; tokens],
-            cu_seqlens: vec![i32::MIN; records + 1],
-            rows: vec![JUNK; sizes.response],
-        };
+/// Memory for a batch, and some more behind it, full of what no batch contains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    pub block: Vec<i64>,
+    pub cu_seqlens: Vec<i32>,
+}
+
+impl Memory {
+    pub fn junk(records: usize, sizes: &Sizes, more: usize) -> Self {
         Self {
-            with: stream(sizes.tokens_with),
-            without: stream(sizes.tokens_without),
-            labels: vec![JUNK; sizes.response],
-            segment: vec![JUNK; sizes.response],
-            ledger: vec![JUNK; sizes.response],
+            block: vec![JUNK; sizes.block_len(records) + more],
+            cu_seqlens: vec![i32::MIN; 2 * (records + 1) + more],
         }
     }
 
-    pub fn buffers(&mut self) -> Buffers<'_> {
-        fn stream(stream: &mut Stream) -> StreamBuffers<'_> {
-            StreamBuffers {
-                ids: &mut stream.ids,
-                positions: &mut stream.positions,
-                cu_seqlens: &mut stream.cu_seqlens,
-                rows: &mut stream.rows,
+    /// The parts of a batch, and what stands behind them.
+    pub fn batch(&self, records: usize, sizes: &Sizes) -> (Batch, &[i64], &[i32]) {
+        let (mut block, mut cu_seqlens) = (&self.block[..], &self.cu_seqlens[..]);
+        let batch = {
+            let mut cut = |length: usize| {
+                let part = block[..length].to_vec();
+                block = &block[length..];
+                part
+            };
+            let [ids, positions] = [(); 2].map(|()| cut(sizes.tokens_with));
+            let [ids_without, positions_without] = [(); 2].map(|()| cut(sizes.tokens_without));
+            let [rows, rows_without, labels, segment, ledger] = [(); 5].map(|()| cut(sizes.response));
+            let mut cut_borders = || {
+                let part = cu_seqlens[..=records].to_vec();
+                cu_seqlens = &cu_seqlens[records + 1..];
+                part
+            };
+            Batch {
+                with: Stream { ids, positions, cu_seqlens: cut_borders(), rows },
+                without: Stream {
+                    ids: ids_without,
+                    positions: positions_without,
+                    cu_seqlens: cut_borders(),
+                    rows: rows_without,
+                },
+                labels,
+                segment,
+                ledger,
+                records: cut(records),
             }
-        }
-        Buffers {
-            with: stream(&mut self.with),
-            without: stream(&mut self.without),
-            labels: &mut self.labels,
-            segment: &mut self.segment,
-            ledger: &mut self.ledger,
-        }
+        };
+        (batch, block, cu_seqlens)
     }
 }
 
@@ -84,6 +98,7 @@ pub fn slow(columns: &Columns, records: &[i64], ignore: bool) -> Batch {
     let mut batch = Batch {
         with: stream(&columns.prefix_with),
         without: stream(&columns.prefix_without),
+        records: records.to_vec(),
         ..Batch::default()
     };
     for (segment, &record) in (0..).zip(records) {
