@@ -13,9 +13,11 @@ CODES: Mapping[str, int] = MappingProxyType(
     {
         "key": 401,  # no key, or one that is malformed, unknown or revoked
         "identity": 503,  # nobody can be told from anybody: the keys cannot be read
+        "store": 503,  # what the user has cannot be read
         "route": 404,
         "method": 405,
         "slow": 408,  # the body did not arrive in time
+        "header": 400,  # one that is given twice, or contradicts the body
         "size": 413,
         "media": 415,  # not JSON, or compressed
         "body": 400,  # not one well-formed JSON object

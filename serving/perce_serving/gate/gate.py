@@ -115,6 +115,6 @@ async def _first(start: asyncio.Future[None], gone: Coroutine[Any, Any, NoReturn
         start.cancel()
         watcher.cancel()
         # Awaited, so that it has let go of the connection when the next reader comes.
-        (outcome,) = await asyncio.gather(watcher, return_exceptions=True)
-    if not isinstance(outcome, asyncio.CancelledError):
-        raise outcome
+        await asyncio.gather(watcher, return_exceptions=True)
+    if not watcher.cancelled():
+        watcher.result()

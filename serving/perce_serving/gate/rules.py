@@ -93,7 +93,7 @@ class _Turn:
 class Rules:
     """Who runs and who waits. All times are seconds on one clock that never goes back.
 
-    Each call costs time linear in the adapters that wait, which ``GateConfig.waiting`` bounds.
+    Each call costs time linear in the requests that wait, which ``GateConfig.waiting`` bounds.
     """
 
     def __init__(self, config: GateConfig) -> None:
@@ -101,8 +101,8 @@ class Rules:
         self.drains = 0
         """Turns that had to end so far."""
         self._hot: dict[str, _Turn] = {}
-        # Adapters that wait for a turn, in order, each with the time at which it joined. One whose
-        # turn is being drained may stand in line for the next.
+        # Adapters with waiting requests and no turn that takes them, in order, each with the time
+        # at which it joined. One whose turn is being drained stands in line for the next.
         self._line: dict[str, float] = {}
         self._waiting: dict[str | None, dict[Ticket, None]] = {}
         self._in_flight: Counter[str] = Counter()
@@ -125,7 +125,7 @@ class Rules:
 
     def in_use(self) -> frozenset[str]:
         """Adapters that a request in flight or waiting needs: none of them may be collected."""
-        return frozenset(self._hot) | {name for name in self._waiting if name is not None}
+        return frozenset(self._hot).union(name for name in self._waiting if name is not None)
 
     def enter(self, user: str, adapter: str | None, now: float) -> Ticket:
         """Take a request in: it starts at once if it may, and waits otherwise.

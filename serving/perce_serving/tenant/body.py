@@ -36,7 +36,7 @@ def single(headers: Headers, name: bytes) -> str | None:
     """
     values = [value for key, value in headers if key.lower() == name]
     if len(values) > 1:
-        raise refuse("body", f"the header {name.decode()} is given {len(values)} times; give one")
+        raise refuse("header", f"the header {name.decode()} is given {len(values)} times; give one")
     return values[0].decode("latin-1") if values else None
 
 
@@ -66,7 +66,7 @@ async def read(receive: Receive, headers: Headers, *, limit: int, seconds: float
     announced = single(headers, b"content-length")
     if announced is not None:
         if not (announced.isascii() and announced.isdigit()):
-            raise refuse("body", f"content-length {announced[:80]!r} is not a number")
+            raise refuse("header", f"content-length {announced[:80]!r} is not a number")
         # Compared by digits first: int() is slow, then refuses, for numbers of thousands of them.
         if len(announced) > 20 or int(announced) > limit:
             raise refuse("size", f"the body is over {limit} bytes; send less")
@@ -76,7 +76,7 @@ async def read(receive: Receive, headers: Headers, *, limit: int, seconds: float
     except TimeoutError:
         raise refuse("slow", f"the body did not arrive within {seconds:g} s; try again") from None
     if announced is not None and int(announced) != len(body):
-        raise refuse("body", f"content-length is {announced}, the body has {len(body)} bytes")
+        raise refuse("header", f"content-length is {announced}, the body has {len(body)} bytes")
     return body
 
 

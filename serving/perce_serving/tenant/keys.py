@@ -236,7 +236,7 @@ def _write(path: Path, entries: Mapping[str, KeyEntry]) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
+            file.write(json.dumps(content))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -70,8 +70,8 @@ class RateLimit:
         now = self._clock()
         full_at = max(self._full_at.get(user, now), now) + 1 / self._rate
         wait = full_at - now - self._burst / self._rate
-        # The slack is for rounding: a caller who waits as told is not refused for one ulp.
-        if wait > 1e-9 * max(1.0, abs(now)):
+        # The slack is for rounding: a caller who waits as told is not refused for the last bit.
+        if wait > 4 * math.ulp(full_at):
             raise refuse(
                 "rate",
                 f"over {self._rate:g} requests a second; the next passes in {wait:.2f} s",

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NoReturn
 
-from perce_serving.errors import KeyFileError, RequestError, ServingError
+from perce_serving.errors import KeyFileError, RequestError, ServingError, StoreError
 from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
@@ -127,11 +127,13 @@ class TenantMiddleware:
         if caller.user is None:
             return canonical(scope, route, headers), b""
         if route is Route.MODELS:
-            return json.dumps(self._models.listed(caller.user)).encode()
+            with _reading("store"):
+                return json.dumps(self._models.listed(caller.user)).encode()
 
         content = await self._content(scope, receive, route, caller.user)
         # From here to the gate there is no await: what the store says still holds there.
-        model = self._models.resolve(caller.user, content.pop("model"))
+        with _reading("store"):
+            model = self._models.resolve(caller.user, content.pop("model"))
         body = bodies.write({"model": model.name, **content})
         adapter = model.name if model.is_adapter else None
         await held.enter_async_context(
@@ -145,12 +147,8 @@ class TenantMiddleware:
 
     async def _caller(self, scope: Scope) -> Caller:
         authorization = bodies.single(scope["headers"], b"authorization")
-        try:
+        with _reading("identity"):
             caller = await self._identity.authenticate(authorization)
-        except KeyFileError as error:
-            # The file's path is the operator's business.
-            _log.error("nobody can be let in: %s", error)
-            raise refuse("identity", "keys cannot be checked now; try later") from error
         if caller is None:
             raise refuse("key", "no valid key: send Authorization: Bearer KEY")
         return caller
@@ -169,6 +167,19 @@ class TenantMiddleware:
         content["cache_salt"] = cache_salt(self._secret, user)
         content["model"] = asked.get("model")
         return content
+
+
+@contextmanager
+def _reading(code: str) -> Iterator[None]:
+    """Refuse the request with ``code`` where a file of the server's own cannot be read.
+
+    Which file, and why, is the operator's business: it is logged, not answered.
+    """
+    try:
+        yield
+    except (KeyFileError, StoreError) as error:
+        _log.error("refused with %r: %s", code, error)
+        raise refuse(code, f"the server's {code} cannot be read now; try later") from error
 
 
 def _replaying(content: bytes, receive: Receive) -> Receive:

@@ -89,6 +89,6 @@ def _path(scope: Mapping[str, Any]) -> str | None:
     raw = scope.get("raw_path")
     if raw is not None and raw != path.encode(errors="surrogatepass"):
         return None  # percent-encoded, or the whole URL as the target
-    root: str = scope.get("root_path", "")
+    root: str = scope.get("root_path", "").rstrip("/")
     # Frameworks set the prefix even where the server left it out of the path, so it is optional.
     return path.removeprefix(root) if path.startswith(f"{root}/") else path

@@ -96,6 +96,13 @@ class Gate(RuleBasedStateMachine):
         assert self.rules.in_use() == used - {None}
 
     @invariant()
+    def the_line_is_of_those_without_a_turn_that_takes_more(self) -> None:
+        rules = self.rules
+        takes_more = {adapter for adapter, turn in rules._hot.items() if not turn.draining}
+        waiting = {ticket.adapter for ticket in self.queued} - {None}
+        assert rules._line.keys() == waiting - takes_more
+
+    @invariant()
     def nobody_waits_for_nothing(self) -> None:
         """A waiting request is held back by its user's cap or by turns, never by nothing."""
         per_user = Counter(ticket.user for ticket in self.running)

@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_lets_nobody_in_and_shows_no_path(
 def test_several_keys_headers_are_refused(tmp_path: Path) -> None:
     tenancy = Tenancy(Shelf())
     answer = tenancy.ask(key="ann", headers=[(b"Authorization", b"bob")])
-    assert (answer.status, answer.error["code"]) == (400, "body")
+    assert (answer.status, answer.error["code"]) == (400, "header")
     assert tenancy.server.seen == []
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi import BASE, Shelf, Tenancy
-from perce_serving.errors import RequestError, UserError
+from perce_serving.errors import RequestError, StoreError, UserError
 from perce_serving.tenant.models import Model, Models, check_secret
 from perce_serving.users import adapter_name
 from strategies import users, versions
@@ -83,6 +83,21 @@ def test_the_next_request_after_a_new_version_gets_it() -> None:
 def test_a_user_without_an_adapter_sees_me_alone() -> None:
     answer = Tenancy(Shelf(bob=[ONE])).ask("/v1/models", method="GET")
     assert [model["id"] for model in json.loads(answer.body)["data"]] == ["me"]
+
+
+def test_a_store_that_cannot_be_read_is_told_to_the_operator_alone(caplog) -> None:
+    class Broken(Shelf):
+        def current(self, user: str) -> str | None:
+            raise StoreError("/srv/adapters/1a2b/CURRENT: damaged")
+
+    tenancy = Tenancy(Broken())
+    for request in ({}, {"path": "/v1/models", "method": "GET"}):
+        caplog.clear()
+        answer = tenancy.ask(**request)
+        assert (answer.status, answer.error["code"]) == (503, "store")
+        assert b"/srv" not in answer.body
+        assert "/srv/adapters/1a2b/CURRENT: damaged" in caplog.text
+    assert tenancy.server.seen == []
 
 
 def test_a_short_secret_and_a_wrong_shared_user_are_refused_at_the_start() -> None:

@@ -155,11 +155,12 @@ def test_a_known_path_spelled_otherwise_is_none(target: bytes) -> None:
 @pytest.mark.parametrize("path", ["/prefix/v1/chat/completions", "/v1/chat/completions"])
 def test_a_prefix_of_the_server_is_taken_off_and_not_passed_on(path: str) -> None:
     tenancy = Tenancy(Shelf())
-    assert tenancy.ask(path, root_path="/prefix").status == 200
-    ((scope, _),) = tenancy.server.seen
-    assert scope["path"] == "/v1/chat/completions"
-    assert scope["raw_path"] == b"/v1/chat/completions"
-    assert scope["root_path"] == ""
+    for prefix in ("/prefix", "/prefix/"):
+        assert tenancy.ask(path, root_path=prefix).status == 200
+    for scope, _ in tenancy.server.seen:
+        assert scope["path"] == "/v1/chat/completions"
+        assert scope["raw_path"] == b"/v1/chat/completions"
+        assert scope["root_path"] == ""
 
 
 @pytest.mark.parametrize(
