@@ -1,4 +1,4 @@
-"""All checks of an adapter, and what they found, remembered by its content."""
+"""All checks of an adapter, and what they found of the stored versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 
-from perce_serving.adapter_files import CONFIG_FILE, open_regular, read_content
+from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, open_regular
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel
@@ -17,6 +17,7 @@ ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM 0.32 takes as ``max_lora_rank``; an adapter may have any rank up to it."""
 
 _REMEMBERED = 4096
+_Known = tuple[str | tuple[int, ...], ...]
 
 
 class Validator:
@@ -39,44 +40,63 @@ class Validator:
         self._base = base
         self._max_rank = max_rank
         self._lock = Lock()
-        self._found: OrderedDict[str, ValidationError | None] = OrderedDict()
+        self._found: OrderedDict[_Known, ValidationError | None] = OrderedDict()
 
     def check(self, folder: Path) -> None:
-        """Check the adapter in a folder.
-
-        Reads its files twice where their content is new, once where it is known: a changed file is
-        other content.
+        """Check the adapter in a folder, reading all of it once.
 
         Raises:
             ValidationError: it may not be served; names the fault, the file and the field.
             OSError: a file cannot be read.
         """
-        version = read_content(folder).version
+        with open_regular(folder / CONFIG_FILE) as file:
+            text = file.read(MOST_CONFIG + 1)
+        if len(text) > MOST_CONFIG:
+            raise ValidationError(
+                Fault.FILE_TOO_LARGE,
+                f"more than {MOST_CONFIG} bytes; no adapter's configuration is so long",
+                file=CONFIG_FILE,
+            )
+        config = parse_config(text, self._base, max_rank=self._max_rank)
+        check_weights(folder, config, self._base)
+
+    def check_version(self, folder: Path, version: str) -> None:
+        """Check a stored version, in microseconds where it is known and its files are untouched.
+
+        Args:
+            folder: what the store opened.
+            version: the hash of its content, by which the store calls it.
+
+        Raises:
+            ValidationError: it may not be served; names the fault, the file and the field.
+            OSError: a file cannot be read.
+        """
+        # The stamps are taken first: a file changed while it is read is read again next time.
+        known: _Known = (version, *(_stamp(folder / name) for name in ADAPTER_FILES))
         with self._lock:
-            known = version in self._found
-            found = self._found.get(version)
-        if not known:
-            found = self._look(folder)
-            with self._lock:
-                self._found[version] = found
-                if len(self._found) > _REMEMBERED:
-                    self._found.popitem(last=False)
+            if known in self._found:
+                found = self._found[known]
+                if found is not None:
+                    raise found
+                return
+        try:
+            self.check(folder)
+            found = None
+        except ValidationError as error:
+            # Without the frames it came through, which would be kept as long as it is.
+            found = error.with_traceback(None)
+        with self._lock:
+            self._found[known] = found
+            if len(self._found) > _REMEMBERED:
+                self._found.popitem(last=False)
         if found is not None:
             raise found
 
-    def _look(self, folder: Path) -> ValidationError | None:
-        try:
-            with open_regular(folder / CONFIG_FILE) as file:
-                text = file.read(MOST_CONFIG + 1)
-            if len(text) > MOST_CONFIG:
-                raise ValidationError(
-                    Fault.FILE_TOO_LARGE,
-                    f"more than {MOST_CONFIG} bytes; no adapter's configuration is so long",
-                    file=CONFIG_FILE,
-                )
-            config = parse_config(text, self._base, max_rank=self._max_rank)
-            check_weights(folder, config, self._base)
-        except ValidationError as error:
-            # Without the frames it came through, which would be kept as long as it is.
-            return error.with_traceback(None)
-        return None
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does; empty where there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

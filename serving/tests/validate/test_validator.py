@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perce_serving.adapter_files import CONFIG_FILE
+from perce_serving.adapter_files import ADAPTER_FILES
 from perce_serving.errors import ValidationError
 from perce_serving.validate import ENGINE_RANKS, BaseModel, Fault, Validator, validator, weights
 from validate.adapters import HIDDEN, LAYERS, config, pack, put, write_adapter, write_base
@@ -26,25 +26,38 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def test_what_is_known_is_not_looked_at_again(
+def test_a_known_version_is_not_looked_at_again(
     base: BaseModel, tmp_path: Path, looks: list[Path]
 ) -> None:
     checker = Validator(base, max_rank=8)
-    one = write_adapter(tmp_path / "one", good_weights(), config())
-    same = write_adapter(tmp_path / "same", good_weights(), config())
-    for folder in (one, same, one):
-        checker.check(folder)
-    assert looks == [one]
+    good = write_adapter(tmp_path / "good", good_weights(), config())
     tensor = next(iter(good_weights()))
     bad = write_adapter(tmp_path / "bad", put(good_weights(), tensor, float("nan")), config())
     for _ in range(2):
+        checker.check_version(good, "1")
         with pytest.raises(ValidationError) as error:
-            checker.check(bad)
+            checker.check_version(bad, "2")
         assert error.value.code == Fault.NAN
-    assert looks == [one, bad]
-    (one / CONFIG_FILE).write_text("{}")
+    assert looks == [good, bad]
+
+
+@pytest.mark.parametrize("file", ADAPTER_FILES)
+def test_a_version_whose_files_were_touched_is_looked_at(
+    base: BaseModel, tmp_path: Path, file: str
+) -> None:
+    checker = Validator(base, max_rank=8)
+    folder = write_adapter(tmp_path / "adapter", good_weights(), config())
+    checker.check_version(folder, "1")
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[:-1])
     with pytest.raises(ValidationError):
-        checker.check(one)
+        checker.check_version(folder, "1")
+    (folder / file).write_bytes(content)
+    checker.check_version(folder, "1")
+    (folder / file).unlink()
+    with pytest.raises(ValidationError) as error:
+        checker.check_version(folder, "1")
+    assert error.value.code == Fault.MISSING_FILE
 
 
 def test_memory_is_bounded(
@@ -52,13 +65,10 @@ def test_memory_is_bounded(
 ) -> None:
     monkeypatch.setattr(validator, "_REMEMBERED", 2)
     checker = Validator(base, max_rank=8)
-    folders = [
-        write_adapter(tmp_path / str(alpha), good_weights(), config(lora_alpha=alpha))
-        for alpha in range(1, 4)
-    ]
-    for folder in [*folders, folders[2], folders[0]]:
-        checker.check(folder)
-    assert looks == [*folders, folders[0]]
+    folder = write_adapter(tmp_path / "adapter", good_weights(), config())
+    for version in ("1", "2", "3", "3", "2", "1"):
+        checker.check_version(folder, version)
+    assert len(looks) == 4
 
 
 def test_the_limit_is_one_the_engine_takes(base: BaseModel) -> None:
