@@ -32,6 +32,7 @@ demo: build ## Set everything up and run the whole way on a small model and real
 
 test: test-rust $(VENV)/.dev build ## Set everything up and run the fast tests
 	$(PYTEST)
+	cd serving && $(subst $(BIN),../$(BIN),$(PYTEST))
 
 test-slow: $(VENV)/.dev build ## The minutes-long tests, and a million hostile inputs for the Rust core
 	cargo test --quiet --release -p perce-core --test fuzz -- --ignored
@@ -55,6 +56,7 @@ lint: $(VENV)/.dev build ## Check style, types, stubs and lints; rewrites nothin
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd serving && ../$(BIN)/mypy
 	cd python && ../$(BIN)/python -m mypy.stubtest perce._core
 	cargo fmt --all --check
 	PERCE_CUDA=off cargo clippy --quiet --workspace --all-targets -- -D warnings
