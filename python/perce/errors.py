@@ -101,6 +101,10 @@ class TrainingError(PerceError, RuntimeError):
     """Training cannot go on: a loss that is not finite, a checkpoint of another run."""
 
 
+class WriteError(TrainingError):
+    """Weights or a training's state cannot be written; with room, the same command goes on."""
+
+
 class LedgerError(PerceError, RuntimeError):
     """A score ledger cannot be written, or what it holds is torn, corrupt, or of other data.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @contextmanager
@@ -41,6 +45,33 @@ def scratch_beside(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
     return Path(name)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Yield whether this process is the only one that asked to be alone in a folder.
+
+    A process that ends, however it ends, lets go of the folder. Where the system or the file system
+    knows no such locks, everybody is told that they are alone.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        alone = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        except OSError:  # as network file systems say that folders cannot be locked
+            pass
+        yield alone
+    finally:
+        os.close(handle)
 
 
 def flush(path: Path) -> None:

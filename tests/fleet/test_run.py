@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from disks import small_files
 from fleets import USERS, all_weights, config, figures, fresh_slot, run, weights
-from perce.errors import OptionError, StoreError, TrainingError
+from perce.errors import LedgerError, OptionError, StoreError, TrainingError, WriteError
 from perce.fleet import AdapterSlot, FleetReport
 from perce.fleet import run as module
 from perce.fleet import training as training_module
@@ -215,6 +216,58 @@ def test_a_full_disk_is_nobody_s_failure(
     monkeypatch.setattr(module, "train_user", full)
     with pytest.raises(TrainingError, match="no space"):
         run(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize("strategy", ["no", "steps"])
+def test_a_disk_that_fills_up_loses_nothing(
+    data: PreparedData, finished, tmp_path: Path, strategy: str
+) -> None:
+    whole, report = finished
+    largest = len(weights(whole, USERS[0]))
+    options = {"config": config(save_strategy=strategy, save_steps=1)}
+    out = tmp_path / "out"
+
+    with small_files() as limit:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if (what, done) == (f"training {USERS[1]}", 2):
+                limit(largest - 1)
+
+        with pytest.raises(WriteError, match="cannot write "):
+            run(data, out, progress=progress, **options)
+    told = json.loads((out / "fleet.json").read_text())["users"]
+    assert [user["state"] for user in told.values()] == ["trained"]
+    checkpoints = [path.name for path in out.glob("work/*/checkpoint-*")]
+    assert checkpoints == (["checkpoint-1"] if strategy == "steps" else [])
+    again = run(data, out, **options)
+    assert all_weights(out) == all_weights(whole)
+    assert figures(again) == figures(report)
+
+
+def test_a_full_journal_is_nobody_s_failure(
+    data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **settings: Any) -> None:
+        raise LedgerError("cannot append to journal-0.log: No space left on device")
+
+    monkeypatch.setattr(module, "train_user", full)
+    with pytest.raises(LedgerError, match="No space"):
+        run(data, tmp_path / "out")
+
+
+def test_two_at_once_in_a_folder_are_refused(data: PreparedData, finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(StoreError, match="another perce fleet is at work in") as error:
+                run(data, out)
+            refused.append(error.value)
+
+    run(data, out, progress=progress)
+    assert len(refused) == 1
+    assert all_weights(out) == all_weights(finished[0])
 
 
 def test_skipped_users_are_told_with_the_reason(data, val, tmp_path: Path, never) -> None:

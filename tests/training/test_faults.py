@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from transformers import TrainerCallback
 
+from disks import small_files
 from perce.cli import main
 from perce.errors import LedgerError, OptionError, PackingError, TrainingError
 from perce.ledger import ScoreLedger
@@ -101,16 +100,6 @@ class At(TrainerCallback):
 
 
 # ---- the disk ----
-
-
-@contextmanager
-def small_files() -> Iterator[Callable[[int], None]]:
-    """Yields what forbids files above a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_under_the_journal(data, whole, tmp_path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from perce.errors import StoreError
+from perce.files import alone_in
 from perce.fleet.result import FleetReport, UserResult
 from perce.fleet.table import to_markdown
 from perce.report import replacing
@@ -62,6 +63,23 @@ class FleetFolder:
         self.former: dict[str, UserResult] = {}
         with _writing(self.path):
             self._open()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working in the folder meanwhile.
+
+        Raises:
+            StoreError: another one is at work in it.
+        """
+        with alone_in(self.path) as alone:
+            if not alone:
+                raise StoreError(
+                    f"another perce fleet is at work in {self.path}: wait for it, or give this one "
+                    "an --out of its own"
+                )
+            with _writing(self.path):
+                self._open()  # for what another one has told of until now
+            yield
 
     def finished(self, user: str) -> UserResult | None:
         """The result of a user whose adapter is there, whole."""

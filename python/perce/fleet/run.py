@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from perce.errors import OptionError, PerceError
+from perce.errors import LedgerError, OptionError, PerceError, WriteError
 from perce.fleet.folder import FleetFolder
 from perce.fleet.result import FleetReport, UserResult
 from perce.fleet.slot import AdapterSlot
@@ -67,7 +67,9 @@ def train_fleet(
 
     Raises:
         OptionError: an option cannot work or means nothing here, or a user is unknown.
-        StoreError: ``out`` holds another fleet, or cannot be written.
+        StoreError: ``out`` holds another fleet, cannot be written, or another process is at work
+            in it.
+        WriteError, LedgerError: a training cannot write; what is finished stays.
         KeyboardInterrupt: Ctrl-C; a checkpoint and the report so far are saved.
     """
     check_config(config)
@@ -85,7 +87,6 @@ def train_fleet(
         **training_identity(config),
     }
     folder = FleetFolder(out, identity)
-    results = dict(folder.former)
     tell = progress or _say_nothing
 
     def report() -> FleetReport:
@@ -103,13 +104,15 @@ def train_fleet(
             warnings=warnings,
         )
 
-    try:
-        for done, user in enumerate(chosen):
-            tell("users", done, len(chosen))
-            results[user] = _one(slot, user, splits, folder, config, min_records, tell)
-        tell("users", len(chosen), len(chosen))
-    finally:
-        folder.write(report())
+    with folder.alone():
+        results = dict(folder.former)
+        try:
+            for done, user in enumerate(chosen):
+                tell("users", done, len(chosen))
+                results[user] = _one(slot, user, splits, folder, config, min_records, tell)
+            tell("users", len(chosen), len(chosen))
+        finally:
+            folder.write(report())
     return report()
 
 
@@ -147,8 +150,9 @@ def _one(
             tell=lambda done, total: tell(f"training {user}", done, total),
         )
     except PerceError as error:
-        if isinstance(error.__cause__, OSError):
-            raise  # a full disk is no user's fault, and the next user would fail, too
+        # A full disk is no user's fault, and the next user would fail, too.
+        if isinstance(error, WriteError | LedgerError) or isinstance(error.__cause__, OSError):
+            raise
         # Its checkpoints lead to the same end.
         folder.clear(user)
         return UserResult(state="failed", reason=str(error), **counts)

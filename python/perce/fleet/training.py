@@ -14,6 +14,7 @@ from perce.fleet.result import Figures
 from perce.fleet.slot import AdapterSlot
 from perce.tokens import PreparedData
 from perce.training import PerCEConfig, PerCETrainer
+from perce.training.checkpoint import writing
 from perce.training.telling import tell_steps
 
 Tell = Callable[[int, int], None]
@@ -121,7 +122,9 @@ def train_user(
 
     Raises:
         KeyboardInterrupt: Ctrl-C; a checkpoint was saved.
-        TrainingError: the loss is not finite, or a checkpoint cannot be written or used.
+        TrainingError: the loss is not finite, or a checkpoint cannot be used.
+        WriteError: a checkpoint or the adapter cannot be written.
+        LedgerError: the scores cannot be written.
         PackingError: a record is longer than ``max_tokens``.
     """
     started = time.monotonic()
@@ -134,9 +137,10 @@ def train_user(
     if trainer.interrupted:
         raise KeyboardInterrupt
     after = trainer.evaluate()
-    save_to.mkdir(parents=True, exist_ok=True)
-    slot.model.save_pretrained(str(save_to))
-    trainer.create_model_card(save_to)
+    with writing("the adapter"):
+        save_to.mkdir(parents=True, exist_ok=True)
+        slot.model.save_pretrained(str(save_to))
+        trainer.create_model_card(save_to)
     tokens = held_out.core.n_response_tokens
     return {
         "records": len(train),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from perce.errors import OptionError, TrainingError
+from perce.errors import OptionError, TrainingError, WriteError
 from perce.files import flush
 
 STAGING = ".checkpoint.partial"
@@ -77,19 +77,19 @@ def writing(what: str) -> Iterator[None]:
         what: what is being written.
 
     Raises:
-        TrainingError: the disk is full, or something else keeps it from being written.
+        WriteError: the disk is full, or something else keeps it from being written.
     """
     try:
         yield
     except OSError as error:
-        raise TrainingError(f"cannot write {what}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {what}: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise TrainingError(f"cannot write {what}: {error}") from error
+        raise WriteError(f"cannot write {what}: {error}") from error
     except RuntimeError as error:
         # torch's writer says no more than that fewer bytes arrived than it had sent.
         if not any(word in str(error) for word in _TORCH_WRITER):
             raise
-        raise TrainingError(f"cannot write {what}: is the disk full? torch: {error}") from error
+        raise WriteError(f"cannot write {what}: is the disk full? torch: {error}") from error
 
 
 def find_checkpoint(resume: str | bool, output_dir: Path) -> Path:
