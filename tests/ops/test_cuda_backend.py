@@ -296,13 +296,14 @@ def test_opcheck_half_precision_and_logp() -> None:
     torch.library.opcheck(linear_logp_op, (*columns, 0.5, None, 0, "cuda"))
 
 
-def test_compiles_as_one_graph(launches: Launches) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiles_as_one_graph(dtype: torch.dtype, launches: Launches) -> None:
     def loss(hidden: Tensor, weight: Tensor, labels: Tensor, logp_without: Tensor) -> WeightedCE:
         without = linear_logp(hidden * 0.5, weight, labels) + 0 * logp_without
         return linear_weighted_ce(hidden * 2, weight, labels, logp_without=without)
 
     torch._dynamo.reset()
-    inputs = example()
+    inputs = example(dtype)
     eager = loss(**inputs)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")(**inputs)
     assert launches.objectives == ["logp", "perce"] * 2
