@@ -2,7 +2,7 @@
 //!
 //! `PERCE_CUDA=off` builds without kernels; `required` fails where there is no nvcc; unset, a build without nvcc succeeds
 //! with a warning. docs/kernel.md says where nvcc is looked for.
-#![allow(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "cargo reads one and shows the other")]
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// Compute capabilities compiled for; the last one as PTX, too, which later devices compile for themselves.
 const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
@@ -25,7 +25,17 @@ const OLDEST_TOOLKIT: (u32, u32) = (12, 8);
 const REMEDY: &str = "install the toolchain of requirements/kernels.txt, or set CUDA_HOME to a CUDA toolkit \
                       of 12.8 or newer; PERCE_CUDA=off builds without kernels";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=kernels");
     println!("cargo:rerun-if-changed=build.rs");
     for variable in ["PERCE_CUDA", "CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "PYO3_PYTHON", "PATH"] {
