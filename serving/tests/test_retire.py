@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -126,3 +126,4 @@ class Server(RuleBasedStateMachine):
 
 
 TestServer = Server.TestCase
+TestServer.settings = settings(stateful_step_count=30)

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +67,8 @@ class KeyFile:
     Making one reads nothing. Several processes may hold the same file; one that writes is alone.
 
     Args:
-        path: the file; ``create`` makes it, readable by its owner alone.
+        path: the file; ``create`` makes it, readable by its owner alone. Whom its owner then lets
+            read it, by group or mode, may do so after each change.
         clock: gives Unix seconds, for the entries' dates.
     """
 
@@ -236,6 +238,11 @@ def _write(path: Path, entries: Mapping[str, KeyEntry]) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if path.exists():
+                # Who could read it still can: the server may run as another user than the operator.
+                before = path.stat()
+                os.fchown(handle, before.st_uid, before.st_gid)
+                os.fchmod(handle, stat.S_IMODE(before.st_mode))
             file.write(json.dumps(content))
             file.flush()
             os.fsync(file.fileno())

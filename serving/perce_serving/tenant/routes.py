@@ -91,4 +91,4 @@ def _path(scope: Mapping[str, Any]) -> str | None:
         return None  # percent-encoded, or the whole URL as the target
     root: str = scope.get("root_path", "").rstrip("/")
     # Frameworks set the prefix even where the server left it out of the path, so it is optional.
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    return path.removeprefix(root)

@@ -100,6 +100,29 @@ def test_a_turn_that_comes_as_its_caller_goes_is_passed_on() -> None:
     simulate(main())
 
 
+def test_a_turn_that_comes_while_its_holder_is_being_cancelled_is_passed_on() -> None:
+    async def main() -> None:
+        gate, _ = make(max_adapters=1)
+        order = []
+
+        async def use(user: str) -> None:
+            async with gate.slot(user, user, never):
+                order.append(user)
+
+        async with gate.slot("ann", "ann", never):
+            bob, cat = (asyncio.create_task(use(user)) for user in ("bob", "cat"))
+            await asyncio.sleep(0.1)
+            bob.cancel()
+            await asyncio.sleep(0)  # bob has begun to give up, and has not left yet
+            assert gate.in_use() == {"ann", "bob", "cat"}
+        await cat
+        assert order == ["cat"]
+        assert bob.cancelled()
+        assert gate.in_use() == frozenset()
+
+    simulate(main())
+
+
 def test_patience_is_kept_by_a_timer_with_nobody_coming_or_going() -> None:
     async def main() -> None:
         gate, registry = make(max_adapters=1, patience=0.5)

@@ -114,8 +114,8 @@ class Gate(RuleBasedStateMachine):
             assert len(hot) == self.config.max_adapters
             if ticket.adapter in hot:  # its turn has to end: for an adapter that lost patience
                 assert any(
-                    other.adapter not in hot and other.entered + self.config.patience <= self.now
-                    for other in self.queued
+                    adapter not in hot and joined + self.config.patience <= self.now
+                    for adapter, joined in self.rules._line.items()
                 )
 
     def teardown(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import re
 import stat
 import tempfile
@@ -90,7 +91,7 @@ class Keys(RuleBasedStateMachine):
 
 
 TestKeys = Keys.TestCase
-TestKeys.settings = settings(stateful_step_count=15)  # each step brings the file onto the disk
+TestKeys.settings = settings(stateful_step_count=10)  # each step brings the file onto the disk
 
 
 def test_only_the_whole_key_by_the_right_scheme_lets_in(tmp_path: Path) -> None:
@@ -159,6 +160,23 @@ def test_an_entry_has_its_date_and_shows_no_hash(tmp_path: Path) -> None:
     assert entry.created == 1_700_000_000
     assert entry.digest not in repr(entry)
     assert key.text not in repr(key)
+
+
+def test_whoever_could_read_the_file_still_can_after_a_change(tmp_path: Path) -> None:
+    keys = with_keys(tmp_path)
+    keys.create(Caller("ann"))
+    keys.path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(keys.path, 4321, 8765)
+    before = keys.path.stat()
+    keys.create(Caller("bob"))
+    after = keys.path.stat()
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
 
 
 def test_nothing_is_made_where_there_is_nothing_to_revoke(tmp_path: Path) -> None:
