@@ -192,6 +192,10 @@ def compare_on_device(size: Size, *, trainable: bool, share: float, repeats: int
     ratio("floor over perce", least / median(times["perce"]), bar)
     rivals = {name: median(times[name]) for name in installed if not name.startswith("perce")}
     ratio("fastest rival over perce", min(rivals.values()) / median(times["perce"]), "> 1")
+    allowed = min(memory[name] for name in rivals) + floor.logits.untyped_storage().nbytes() / 1e9
+    ratio(
+        "memory of perce over the leanest rival's plus a chunk", memory["perce"] / allowed, "<= 1"
+    )
     if "Liger" in rivals and share < 1:
         ratio("Liger over perce", rivals["Liger"] / median(times["perce"]), ">= 3")
 
@@ -261,6 +265,7 @@ def parse() -> argparse.Namespace:
         "--device", choices=["cuda", "cpu"], help="default: cuda where there is one"
     )
     parser.add_argument("--repeats", type=int, help="runs of an arm; default 20, or 3 on the CPU")
+    parser.add_argument("--vocab", type=int, nargs="+", help="vocabularies to compare at")
     parser.add_argument("--trainable", action="store_true", help="CPU: the head trains too")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, nargs=3, help=argparse.SUPPRESS)
@@ -275,12 +280,13 @@ def main() -> None:
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     absent = [name for name, arm in arms(device) if arm is None]
     if device == "cpu":
-        sizes = [Size(2048, 256, 49152), Size(2048, 256, 151936)]
+        sizes = [Size(2048, 256, vocab) for vocab in args.vocab or (49152, 151936)]
         for size in [Size(64, 16, 1024)] if args.quick else sizes:
             repeats = args.repeats or (1 if args.quick else 3)
             compare_on_cpu(size, trainable=args.trainable, repeats=repeats)
     else:
-        sizes = [Size(n, 4096, v) for n in (8192, 2048) for v in (151936, 128256)]
+        vocabularies = args.vocab or (151936, 128256)
+        sizes = [Size(n, 4096, vocab) for n in (8192, 2048) for vocab in vocabularies]
         for size in [Size(256, 256, 32003)] if args.quick else sizes:
             for trainable in (False, True):
                 for share in (1, 0.2):
