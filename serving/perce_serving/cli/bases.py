@@ -13,18 +13,16 @@ from perce_serving.validate.config import MOST_CONFIG
 from perce_serving.validate.strict_json import parse_object
 
 
-def find_base(adapter: Path, model: Path | None) -> BaseModel:
-    """Read the base model: ``model``, or the one that the adapter names.
+def find_base(adapter: Path) -> BaseModel:
+    """Read the base model that an adapter names.
 
-    An adapter names a folder or, by ``owner/name``, a model of the Hugging Face hub; of those, the
-    one in the local cache is taken.
+    That is a folder or, by ``owner/name``, a model of the Hugging Face hub; then it is looked for in
+    the local cache.
 
     Raises:
         ServingError: it is not on this machine, or cannot be read.
         OSError: a file cannot be read.
     """
-    if model is not None:
-        return BaseModel.read(model)
     with open_regular(adapter / CONFIG_FILE) as file:
         text = file.read(MOST_CONFIG)
     config = parse_object(text, fault=Fault.CONFIG_SYNTAX, file=CONFIG_FILE)
@@ -34,7 +32,8 @@ def find_base(adapter: Path, model: Path | None) -> BaseModel:
             if (folder / "config.json").is_file():
                 return BaseModel.read(folder, name=name)
     raise ServingError(
-        f"its base model {str(name)[:80]!r} is not on this machine; give its folder with --model"
+        f"{adapter}: its base model {str(name)[:80]!r} is not on this machine; "
+        "give the folder with --model"
     )
 
 

@@ -42,6 +42,17 @@ def add_user(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", required=True, help="id of the user, any text")
 
 
+def add_model(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add ``--model`` and ``--model_name``; ``default`` says what is done without."""
+    parser.add_argument("--model", type=Path, help=f"folder of the base model (default: {default})")
+    parser.add_argument(
+        "--model_name",
+        "--model-name",
+        metavar="NAME",
+        help="what adapters call that model (default: its folder's name)",
+    )
+
+
 def add_max_rank(parser: argparse.ArgumentParser) -> None:
     """Add ``--max_rank``, typed with an underscore or a dash."""
     parser.add_argument(

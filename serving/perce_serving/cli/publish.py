@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from perce_serving.cli.bases import find_base
-from perce_serving.cli.options import add_command, add_max_rank, add_store, add_user
+from perce_serving.cli.options import add_command, add_max_rank, add_model, add_store, add_user
 from perce_serving.errors import ServingError, ValidationError
 from perce_serving.store import LocalStore
-from perce_serving.validate import Validator
+from perce_serving.validate import BaseModel, Validator
 
 DESCRIPTION = """\
 example:
@@ -28,16 +28,18 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_store(parser)
     add_user(parser)
-    parser.add_argument(
-        "--model", type=Path, help="folder of the base model (default: the one the adapter names)"
-    )
+    add_model(parser, default="the one the adapter names")
     add_max_rank(parser)
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that PEFT saved")
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        validator = Validator(find_base(args.adapter, args.model), max_rank=args.max_rank)
+        if args.model is None:
+            base = find_base(args.adapter)
+        else:
+            base = BaseModel.read(args.model, name=args.model_name)
+        validator = Validator(base, max_rank=args.max_rank)
         version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
     except ValidationError as error:
         raise ServingError(f"{args.adapter}: {error}") from error

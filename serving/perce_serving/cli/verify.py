@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_max_rank, add_store
+from perce_serving.cli.options import add_command, add_max_rank, add_model, add_store
 from perce_serving.store import LocalStore
 from perce_serving.validate import BaseModel, Validator
 
@@ -25,14 +24,15 @@ def add_parsers(subparsers: Any) -> None:
         subparsers, "verify", _run, summary="check every file of the store", description=DESCRIPTION
     )
     add_store(parser)
-    parser.add_argument("--model", type=Path, help="folder of the base model that is served")
+    add_model(parser, default="compare files alone")
     add_max_rank(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
     check = None
     if args.model is not None:
-        check = Validator(BaseModel.read(args.model), max_rank=args.max_rank).check
+        base = BaseModel.read(args.model, name=args.model_name)
+        check = Validator(base, max_rank=args.max_rank).check
     damaged = 0
     for finding in LocalStore(args.store).verify(check):
         print(("DAMAGED  " if finding.damage else "ok  ") + finding.text, flush=True)

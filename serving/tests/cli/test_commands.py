@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import perce_serving
 from perce_serving.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from perce_serving.cli import main
 from perce_serving.store import LocalStore
@@ -94,10 +98,16 @@ def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> N
     folder = write_adapter(
         place / "runs" / "named", weights(), config(base_model_name_or_path="Org/Tiny")
     )
-    assert "give its folder with --model" in fails(f"{PUBLISH} {folder}")
+    assert "runs/named: its base model 'Org/Tiny'" in fails(f"{PUBLISH} {folder}")
     good(f"{PUBLISH} --model models/Tiny {folder}")
+    assert "another model than 'other'" in fails(
+        f"{PUBLISH} --model models/Tiny --model_name Org/Other {folder}"
+    )
+    (place / "models" / "Tiny").rename(place / "models" / "renamed")
+    assert "another model than 'renamed'" in fails(f"{PUBLISH} --model models/renamed {folder}")
+    good(f"{PUBLISH} --model models/renamed --model-name Org/Tiny {folder}")
     cached = place / "hub" / "models--Org--Tiny"
-    shutil.copytree(place / "models" / "Tiny", cached / "snapshots" / "c0ffee")
+    shutil.copytree(place / "models" / "renamed", cached / "snapshots" / "c0ffee")
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("c0ffee")
     good(f"{PUBLISH} {folder}")
@@ -158,3 +168,39 @@ def test_version(capsys) -> None:
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("perce-adapters 0.")
+
+
+def started(place: Path, stdout: int) -> subprocess.CompletedProcess[str]:
+    """Run a command that prints, in a process of its own."""
+    program = "from perce_serving.cli import main; raise SystemExit(main())"
+    words = ["publish", "--store", "adapters", "--user", "alice", "runs/alice"]
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, cwd=place,
+        env={**os.environ, "PYTHONPATH": str(Path(perce_serving.__file__).parent.parent)},
+    )  # fmt: skip
+
+
+def test_a_closed_pipe_is_quiet(place: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = started(place, write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(place: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = started(place, full.fileno())
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (2, 120)  # 120: the interpreter could not flush at exit
+
+
+def test_ctrl_c(run: Callable[..., tuple[int, str, str]], monkeypatch) -> None:
+    def interrupted(store: LocalStore) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, "users", interrupted)
+    assert run("list --store adapters") == (130, "", "perce-adapters list: interrupted\n")

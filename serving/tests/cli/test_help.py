@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import perce_serving
 from perce_serving.cli import build_parser
@@ -64,3 +65,10 @@ def test_the_readme_s_commands_run(good: Said) -> None:
     assert len(ours) > 3
     for command in ours:
         good(shlex.join(shlex.split(command, comments=True)[1:]))
+
+
+def test_the_readme_s_example_runs(place: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    seen: dict[str, Any] = {}
+    exec(example.replace("SmolLM2-135M", "Tiny"), seen)
+    assert (seen["folder"] / "adapter_config.json").is_file()
