@@ -10,8 +10,8 @@ folder is gone. A version can be asked for again as long as
 
 So collection goes up these steps one by one, each on evidence that the one before is done, not on
 the word that it was asked for. Nothing here acts: a view of the server goes in, what may be done
-next comes out. Nobody gets at a retired version anew, so what may be done in the view may still be
-done when it is acted upon: meanwhile a request may have ended, but none have come.
+next comes out. A plan is for the moment of its view: it is acted upon before the event loop goes
+on, since afterwards a version may have been published again and be in use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What a server knows of its adapters, by name, taken at one moment of its event loop."""
+    """What a server knows of its adapters, by name, at one moment of its event loop."""
 
     retired: Set[str]
     """Versions that the store still keeps but serves no more."""

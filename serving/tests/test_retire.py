@@ -25,7 +25,7 @@ def test_each_version_has_one_next_step_and_only_what_is_free_has_any(**sides) -
 
 
 class Server(RuleBasedStateMachine):
-    """Requests, retirement, evictions and collection in any order; plans are carried out late."""
+    """Requests, publishing, retirement, evictions and collection in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,6 @@ class Server(RuleBasedStateMachine):
         self.frontend: set[str] = set()
         self.registered: set[str] = set()
         self.loaded: set[str] = set()
-        self.plans: list[tuple[str, str]] = []
 
     def load(self, name: str) -> None:
         assert name in self.files, "the engine dies: it loads an adapter whose folder is gone"
@@ -87,27 +86,21 @@ class Server(RuleBasedStateMachine):
             engine=self.registered,
         )
 
+    @precondition(lambda self: self.retired & self.files)
+    @rule(data=st.data())
+    def publish_again(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.retired & self.files)))
+        self.retired.remove(name)
+        self.served.add(name)
+
     @rule()
     def collect(self) -> None:
         steps = plan(self.view())
-        self.plans += [
-            (action, name)
-            for action in ("drop", "remove", "delete")
-            for name in getattr(steps, action)
-        ]
-
-    @precondition(lambda self: self.plans)
-    @rule(data=st.data())
-    def act(self, data: st.DataObject) -> None:
-        """One planned step is carried out, in any order, any time later."""
-        action, name = self.plans.pop(data.draw(st.integers(0, len(self.plans) - 1)))
-        if action == "drop":
-            self.frontend.discard(name)
-        elif action == "remove":
-            self.loaded.discard(name)
-            self.registered.discard(name)
-        else:
-            self.files.discard(name)
+        assert not steps.remove & set(self.running)
+        self.frontend -= steps.drop
+        self.registered -= steps.remove
+        self.loaded -= steps.remove
+        self.files -= steps.delete
 
     @invariant()
     def nothing_that_may_be_asked_for_is_gone(self) -> None:
@@ -116,12 +109,8 @@ class Server(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With no requests left, three plans delete all that is retired."""
         self.running.clear()
-        places = {"drop": self.frontend, "remove": self.registered, "delete": self.files}
         for _ in range(3):
             self.collect()
-            for action, name in self.plans:
-                places[action].discard(name)
-            self.plans.clear()
         assert not self.files & self.retired
 
 

@@ -252,6 +252,31 @@ def test_an_ending_turn_goes_on_when_the_one_it_ends_for_goes_away() -> None:
     assert rules.leave(other, 1.2) == [mine]
 
 
+def test_what_waits_as_a_turn_is_ending_stands_in_line_from_then_on() -> None:
+    for early, user in ((0.0, "ann"), (1.2, "dan")):  # held back by the cap; by the ending turn
+        rules = Rules(GateConfig(max_adapters=1, patience=1.0, per_user=1))
+        first = rules.enter("ann", "a", 0.0)
+        if early < 1.0:
+            again = rules.enter(user, "a", early)
+        other = rules.enter("bob", "b", 0.0)
+        rules.advance(1.0)
+        if early > 1.0:
+            again = rules.enter(user, "a", early)
+        last = rules.enter("cat", "c", 1.5)
+        assert rules.leave(first, 2.0) == [other]
+        assert rules.leave(other, 2.1) == [again]
+        assert rules.leave(again, 2.2) == [last]
+
+
+def test_a_turn_that_begins_at_once_leaves_nobody_in_line_for_it() -> None:
+    rules = Rules(GateConfig(max_adapters=2, patience=1.0, per_user=1))
+    first = rules.enter("ann", "a", 0.0)
+    capped = rules.enter("ann", "shared", 0.0)
+    assert rules.enter("bob", "shared", 0.0).started == 0.0
+    assert rules.deadline(0.0) is None
+    assert rules.leave(first, 1.0) == [capped]
+
+
 def test_a_user_over_the_cap_stands_in_nobodys_way() -> None:
     rules = Rules(GateConfig(max_adapters=1, per_user=1))
     first = rules.enter("ann", "shared", 0.0)
