@@ -16,8 +16,8 @@ from perce_serving.validate.strict_json import parse_object
 def find_base(adapter: Path) -> BaseModel:
     """Read the base model that an adapter names.
 
-    That is a folder or, by ``owner/name``, a model of the Hugging Face hub; then it is looked for in
-    the local cache.
+    That is a folder or, by ``owner/name``, a model of the Hugging Face hub; then the local cache
+    is asked for it.
 
     Raises:
         ServingError: it is not on this machine, or cannot be read.

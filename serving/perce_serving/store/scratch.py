@@ -30,7 +30,7 @@ class Scratch:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store's lock, against other processes and threads; held for milliseconds.
+        """Hold the store's lock, against other processes and threads; never while copying.
 
         Raises:
             OSError: the store cannot be written.
