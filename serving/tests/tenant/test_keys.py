@@ -124,6 +124,18 @@ def test_a_key_revoked_while_the_server_runs_gets_nobody_in(tmp_path: Path) -> N
     assert len(tenancy.server.seen) == 1
 
 
+def test_a_file_of_the_same_size_is_read_anew(tmp_path: Path) -> None:
+    keys, server = with_keys(tmp_path), with_keys(tmp_path)
+    old = keys.create(Caller("ann"))
+    size = keys.path.stat().st_size
+    assert caller(server, f"Bearer {old.text}") == Caller("ann")
+    keys.revoke(old.id)
+    new = keys.create(Caller("bob"))
+    assert keys.path.stat().st_size == size
+    assert caller(server, f"Bearer {old.text}") is None
+    assert caller(server, f"Bearer {new.text}") == Caller("bob")
+
+
 @pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"format": "other/1", "keys": []}'])
 def test_a_file_that_cannot_be_read_lets_nobody_in_and_shows_no_path(
     tmp_path: Path, damage: str | None, caplog: pytest.LogCaptureFixture
