@@ -144,9 +144,7 @@ class KeyFile:
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             # The stamp is taken first: a file replaced while it is read will be read once more.
-            self._stamp = None
-            self._entries = _read(self.path)
-            self._stamp = stamp
+            self._entries, self._stamp = _read(self.path), stamp
         return self._entries
 
     @contextmanager
