@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
+from transformers import TrainerCallback
 
 from perce.errors import TrainingError
 from perce.modeling.loading import load_adapter
@@ -267,6 +268,22 @@ def test_a_former_runs_checkpoints_do_not_push_out_this_ones(data, finished, tmp
     shutil.copytree(finished, tmp_path / "checkpoint-99")
     make(data, tmp_path, max_steps=2, save_steps=1, save_total_limit=1).train()
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_two_trainings_in_one_folder_are_refused(data, tmp_path) -> None:
+    refused = []
+
+    class Another(TrainerCallback):
+        def on_step_begin(self, *args, **settings) -> None:
+            with pytest.raises(TrainingError, match="another training is at work in") as error:
+                make(data, tmp_path, max_steps=1).train()
+            refused.append(error.value)
+
+    trainer = make(data, tmp_path, max_steps=1)
+    trainer.add_callback(Another())
+    trainer.train()
+    assert len(refused) == 1
+    make(data, tmp_path, max_steps=1).train()
 
 
 def test_publishing_replaces_a_folder_of_the_same_name(tmp_path) -> None:

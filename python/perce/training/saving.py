@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 
+from perce.errors import TrainingError
+from perce.files import alone_in
 from perce.modeling.unwrap import is_peft
 from perce.training.card import write_card
 from perce.training.checkpoint import (
@@ -59,9 +62,25 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         """Train, after checking the checkpoint to resume from, if any.
 
         Raises:
-            TrainingError: the checkpoint is not whole or belongs to another run.
+            TrainingError: the checkpoint is not whole or belongs to another run, or another process
+                trains into the same folder.
         """
         output_dir = Path(self.args.output_dir)
+        with alone_in(output_dir) if self.args.should_save else nullcontext(True) as alone:
+            if not alone:
+                raise TrainingError(
+                    f"another training is at work in {output_dir}: wait for it, or choose another "
+                    "output_dir"
+                )
+            return self._train(output_dir, resume_from_checkpoint, trial, ignore_keys_for_eval)
+
+    def _train(
+        self,
+        output_dir: Path,
+        resume_from_checkpoint: str | bool | None,
+        trial: Any,
+        ignore_keys_for_eval: list[str] | None,
+    ) -> Any:
         if self.args.should_save:
             recover(output_dir)
         self.accelerator.wait_for_everyone()
