@@ -75,7 +75,7 @@ def make_inputs(
     size: Size, dtype: torch.dtype, device: str, weight: Tensor, seed: int, share: float
 ) -> Inputs:
     """Random rows; a share of them response rows, in runs of 64 as records have them."""
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(1 + seed)  # 0 is the weight's
     hidden = torch.randn(size.n, size.width, device=device, generator=generator).to(dtype)
     labels = torch.randint(0, size.vocab, (size.n,), device=device, generator=generator)
     if share < 1:
