@@ -113,7 +113,7 @@ def weighted_ce(
     """Loss and gradients of sum(-w * logp) / divisor, w constant, in float64 by autograd."""
     h = hidden.detach().double().requires_grad_()
     w = weight.detach().double().requires_grad_()
-    b = torch.zeros(len(weight)) if bias is None else bias
+    b = torch.zeros(len(weight), device=weight.device) if bias is None else bias
     b = b.detach().double().requires_grad_()
     every = torch.log_softmax(head_logits(h, w, b, logit_scale, logit_softcap), 1)
     counted = labels != IGNORE_INDEX

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+import torch
 from host_kernels import host_kernels
 from torch import Tensor
 
 from perce.ops import cuda_backend
 from perce.ops.cuda_device import CudaDevice
+
+NOWHERE = torch.device("meta")
+"""Within it, a tensor made without a device is on none; in a check that also runs on a GPU it would
+be on the wrong one, and no CPU would tell."""
 
 
 class HostDevice(CudaDevice):

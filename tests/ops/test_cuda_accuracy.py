@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import other_ways
 import peer_bugs
 import pytest
 import torch
-from host_device import on_host
+from host_device import NOWHERE, on_host
 from large_head import check_accuracy, check_influence, distance, exact, large_head, plain
 
-from perce.objectives import objective_names
+from perce.objectives import Scope, objective_names
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @pytest.fixture(autouse=True)
 def _host() -> Iterator[None]:
-    with on_host():
+    with on_host(), NOWHERE:
         yield
 
 
@@ -34,7 +35,7 @@ def test_influence(dtype: torch.dtype) -> None:
 
 def test_the_yardstick_rejects_a_gradient_rounded_too_early() -> None:
     head = large_head(1031, n=20, width=32, dtype=torch.bfloat16, device="cpu")
-    ones = torch.ones(20)
+    ones = torch.ones(20, device="cpu")
     wanted, usual = exact(head, ones), plain(head, ones)
     assert distance(wanted.grad_hidden.bfloat16(), wanted.grad_hidden) < 2**-8
     coarse = torch.log_softmax((head.hidden @ head.weight.t()).detach(), 1).gather(
@@ -69,3 +70,17 @@ def test_peer_bugs_of_each_precision(
 )
 def test_peer_bugs(check: Callable[[str], None]) -> None:
     check("cpu")
+
+
+@pytest.mark.parametrize("scope", ["token", "record"])
+def test_an_objective_of_the_users_own(scope: Scope) -> None:
+    other_ways.check_an_objective_of_the_users_own("cpu", scope)
+
+
+def test_a_head_of_another_precision() -> None:
+    other_ways.check_a_head_of_another_precision("cpu")
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_nothing_counts(n: int) -> None:
+    other_ways.check_nothing_counts("cpu", n)

