@@ -11,6 +11,7 @@ from torch import Tensor
 
 import oracles
 from perce.ops import linear_logp, linear_weighted_ce, weighted_ce
+from perce.ops.head import BLOCK_BYTES, row_blocks
 
 
 @pytest.mark.parametrize("trainable", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 0, 0)])
@@ -120,3 +121,11 @@ def test_a_forbidden_token_has_probability_zero() -> None:
     wanted = oracles.weighted_ce(hidden, kept, torch.tensor([0, 1]), result.weights, 2)
     assert error(result.weights, wanted.entropy) < FLOAT32
     assert gradient_error(hidden.grad, wanted.grad_hidden) < FLOAT32
+
+
+def test_rows_are_cut_for_a_cpus_cache_only() -> None:
+    shape = (6, BLOCK_BYTES // 4 // 2)
+    assert list(row_blocks(torch.empty(shape))) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    # On a device a launch is dearer than what the cache saves.
+    assert list(row_blocks(torch.empty(shape, device="meta"))) == [slice(0, 6)]
+    assert not list(row_blocks(torch.empty(0, 3, device="meta")))

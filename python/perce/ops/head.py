@@ -21,7 +21,8 @@ SLICE_BYTES = 32 << 20
 4096."""
 
 BLOCK_BYTES = 1 << 20
-"""Bytes of logits a row-wise step touches at once, so that its passes find them in the cache."""
+"""Bytes of logits a row-wise step touches at once on a CPU, so that its passes find them in the
+cache."""
 
 
 class RowStatistics(NamedTuple):
@@ -73,9 +74,10 @@ class Head:
 
 
 def row_blocks(logits: Tensor) -> Iterator[slice]:
-    """Yield slices of rows that fit in a core's cache."""
+    """Yield slices of rows that fit in a core's cache; elsewhere all rows, as launches are dear."""
     rows, vocab = logits.shape
-    step = max(1, BLOCK_BYTES // (4 * max(1, vocab)))
+    on_cpu = logits.device.type == "cpu"
+    step = max(1, BLOCK_BYTES // (4 * max(1, vocab)) if on_cpu else rows)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
