@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from perce.errors import LabelError, ObjectiveError, OptionError
 from perce.ops import WeightedCE, linear_logp, linear_weighted_ce, weighted_ce
@@ -81,3 +85,20 @@ def test_needs_are_worded_alike_by_the_twin() -> None:
         weighted_ce(torch.randn(3, 5), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(OptionError, match=r"logits: floating \[3, V\]"):
         weighted_ce(torch.randn(2, 5), torch.zeros(3, dtype=torch.int64), objective="ce")
+
+
+@pytest.fixture
+def one_rank() -> Iterator[None]:
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("name", ["hidden", "weight", "bias"])
+def test_a_sharded_tensor_is_refused(name: str) -> None:
+    shape = (5,) if name == "bias" else (3 if name == "hidden" else 5, 2)
+    sharded = distribute_tensor(torch.randn(shape), init_device_mesh("cpu", (1,)), [Shard(0)])
+    with pytest.raises(OptionError, match=rf"{name}: is a DTensor: .* or pass its full_tensor\(\)"):
+        _call(**{name: sharded})
+    assert _call(**{name: sharded.full_tensor()}).loss.isfinite()

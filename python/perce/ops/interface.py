@@ -125,7 +125,14 @@ def _check_head(
 
 
 def _check_devices(hidden: Tensor, **tensors: Tensor | None) -> None:
-    for name, tensor in tensors.items():
+    for name, tensor in {"hidden": hidden, **tensors}.items():
+        # By what it has: torch.distributed takes long to import.
+        if hasattr(tensor, "full_tensor"):
+            raise OptionError(
+                name,
+                "is a DTensor: call the op inside the forward of the module that holds it, where "
+                "FSDP2 has it whole, or pass its full_tensor()",
+            )
         if tensor is not None and tensor.device != hidden.device:
             raise OptionError(
                 name, f"is on {tensor.device}, hidden on {hidden.device}: move it there"
