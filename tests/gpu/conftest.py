@@ -26,5 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.gpu)
+            # Any torch from 2.11 on may run these: what it deprecates is shown, not an error.
+            item.add_marker(pytest.mark.filterwarnings("default"))
             if reason is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))

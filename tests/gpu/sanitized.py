@@ -10,6 +10,9 @@ import torch
 from perce.objectives import objective_names
 from perce.ops import linear_logp, linear_weighted_ce
 
+TWO = ("perce", "lossce")
+"""Weights made inside the kernel, and weights given to it after a look at all chunks."""
+
 
 def main() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -22,10 +25,10 @@ def main() -> None:
             without = -torch.rand(9, device="cuda")
             linear_logp(hidden, weight, labels)
             signals = {"logp_without": without, "logp_reference": without, "segment": labels * 0}
-            for name in objective_names():
+            for name in objective_names() if vocab == 1031 else TWO:
                 for options in ({}, {"bias": bias, "logit_softcap": 30.0, "logit_scale": 0.5}):
                     result = linear_weighted_ce(
-                        hidden, weight, labels, objective=name, chunk_rows=4, **signals, **options
+                        hidden, weight, labels, objective=name, chunk_rows=5, **signals, **options
                     )
                     result.loss.backward()
     torch.cuda.synchronize()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,9 +26,10 @@ def head(vocab: int = 32003, **changes: Any) -> LargeHead:
 
 
 def step(given: LargeHead, **options: Any) -> tuple[WeightedCE, Tensor, Tensor]:
-    """Forward and backward."""
+    """Forward and backward, and no graph left over: its nodes belong to the stream of this call."""
     result = linear_weighted_ce(**given.columns, normalize="tokens", num_items=400.0, **options)
-    return result, *torch.autograd.grad(result.loss, (given.hidden, given.weight))
+    gradients = torch.autograd.grad(result.loss, (given.hidden, given.weight))
+    return result._replace(loss=result.loss.detach()), *gradients
 
 
 def test_cuda_tensors_take_the_kernels() -> None:
@@ -58,8 +59,8 @@ def test_nothing_waits_for_the_device(name: str) -> None:
     given = head()
     items = torch.tensor(400, device="cuda")
     step(given, objective=name)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for divisor in (items, torch.tensor(400), None):
             options = {"objective": name, "normalize": "tokens", "num_items": divisor}
             linear_weighted_ce(**given.columns, **options).loss.backward()
@@ -139,15 +140,24 @@ def test_memory_is_a_chunk_and_the_gradients(frozen: bool) -> None:
     assert over > chunk / 2
 
 
-def test_tf32_does_not_creep_in() -> None:
+def tf32_by_library(allowed: bool) -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if allowed else "ieee"
+
+
+def tf32_process_wide(allowed: bool) -> None:
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
+@pytest.mark.parametrize("allow", [tf32_by_library, tf32_process_wide])
+def test_tf32_does_not_creep_in(allow: Callable[[bool], None]) -> None:
     given = head(dtype=torch.float32)
     wanted, gradient, _ = step(given)
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    allow(True)
     try:
         noisy = given.hidden.detach() @ given.weight.detach().t()
         found, same, _ = step(given)
     finally:
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        allow(False)
     # What it would do, so that the comparison below can fail.
     clean = given.hidden.detach() @ given.weight.detach().t()
     assert float((noisy - clean).abs().max()) > 1e-4
@@ -172,8 +182,6 @@ def test_opcheck(objective: str) -> None:
     torch.library.opcheck(linear_weighted_ce_op, arguments)
 
 
-# Inductor's own import warns.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_compiles_as_one_graph() -> None:
     def loss(hidden: Tensor, weight: Tensor, labels: Tensor, logp_without: Tensor) -> WeightedCE:
         without = linear_logp(hidden * 0.5, weight, labels) + 0 * logp_without
