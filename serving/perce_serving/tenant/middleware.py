@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NoReturn
 
-from perce_serving.errors import KeyFileError, RequestError, ServingError, StoreError
+from perce_serving.errors import RequestError, ServingError
 from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
@@ -171,14 +171,18 @@ class TenantMiddleware:
 
 @contextmanager
 def _reading(code: str) -> Iterator[None]:
-    """Refuse the request with ``code`` where a file of the server's own cannot be read.
+    """Refuse the request with ``code`` where what the server knows of its users cannot be read.
 
-    Which file, and why, is the operator's business: it is logged, not answered.
+    Whatever was raised, by a platform's own identity or a file system: nobody gets in by it. What
+    it was is the operator's business: it is logged, not answered.
     """
     try:
         yield
-    except (KeyFileError, StoreError) as error:
-        _log.error("refused with %r: %s", code, error)
+    except RequestError:
+        raise
+    except Exception as error:
+        # This project's own errors say all in their one line.
+        _log.error("refused with %r: %s", code, error, exc_info=not isinstance(error, ServingError))
         raise refuse(code, f"the server's {code} cannot be read now; try later") from error
 
 
