@@ -51,13 +51,20 @@ def add_parsers(subparsers: Any) -> None:
     retire.add_argument("version", metavar="VERSION", help="the version, or the start of its name")
 
     erase = add_command(
-        subparsers, "erase", _erase, summary="delete a user: every version, and the keys",
+        subparsers, "erase", _erase, summary="withdraw a user: every version, and the keys",
         description="example:\n  perce-adapters erase --store adapters --keys keys.json "
-        "--user alice\n\nThere is no way back.",
+        "--user alice\n\nFrom now on no key of the user is taken and no version is served; there "
+        "is no way back. The\nfiles stay until a server knows that its engine asks for none of "
+        "them any more: vLLM dies\nwhen one is gone that it loads again. With --no_server they are "
+        "deleted at once.",
     )  # fmt: skip
     add_store(erase)
     add_user(erase)
     erase.add_argument("--keys", type=Path, required=True, help="file of keys; need not exist")
+    erase.add_argument(
+        "--no_server", "--no-server", action="store_true",
+        help="no server uses the store now: delete the files as well",
+    )  # fmt: skip
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -100,12 +107,13 @@ def _retire(args: argparse.Namespace) -> int:
 
 
 def _erase(args: argparse.Namespace) -> int:
-    # The keys first: nobody gets in while the versions go.
+    # The keys first: nobody gets in while the versions are withdrawn.
     revoked = KeyFile(args.keys).revoke_user(args.user)
-    known = LocalStore(args.store).erase(args.user)
+    known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
         raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
-    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}")
+    files = "deleted" if args.no_server else "kept until collected"
+    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, files {files}")
     return 0
 
 

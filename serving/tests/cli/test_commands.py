@@ -39,7 +39,11 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
 
     good("keys create --keys keys.json --user alice")
     said = good("erase --store adapters --keys keys.json --user alice")
-    assert "keys revoked: 1" in said
+    assert "keys revoked: 1, files kept" in said
+    assert LocalStore(place / "adapters").users() == ["alice"]
+    said = good("erase --store adapters --keys keys.json --user alice --no_server")
+    assert "files deleted" in said
+    assert LocalStore(place / "adapters").users() == []
     assert good("list --store adapters") == ""
     assert good("keys list --keys keys.json") == ""
     assert "publish one" in fails("show --store adapters --user alice")

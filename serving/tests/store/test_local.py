@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
+from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE, read_content
 from perce_serving.errors import StoreError, UserError, ValidationError
 from perce_serving.faults import Fault
-from perce_serving.store import AdapterStore, LocalStore
+from perce_serving.store import AdapterStore, LocalStore, layout
 from perce_serving.store.layout import CURRENT, USER_FILE, VERSION_FILE
 from perce_serving.store.scratch import SCRATCH
 from perce_serving.users import user_folder
@@ -170,6 +171,113 @@ def test_the_current_version_is_not_retired(store: LocalStore, source: Source) -
         store.collect("alice", two)
     assert store.publish("alice", source("1"), check=accept).retired is False
     assert store.rollback("alice") == two
+
+
+def test_erasing_withdraws_and_leaves_the_files_to_be_collected(
+    store: LocalStore, source: Source
+) -> None:
+    versions = [store.publish("alice", source(text), check=accept).version for text in "12"]
+    folders = [store.open("alice", version) for version in versions]
+    assert store.erase("alice")
+    assert store.current("alice") is None
+    assert not any(store.has("alice", version) for version in versions)
+    for call in (store.rollback, lambda user: store.open(user, versions[0])):
+        with pytest.raises(StoreError):
+            call("alice")
+    assert damage(store) == []
+    # An engine that knows them may load them again, until whoever knows better collects them.
+    for folder in folders:
+        assert read_content(folder).version == folder.name
+    assert store.users() == ["alice"]
+    assert [version.retired for version in store.versions("alice")] == [True, True]
+    for version in versions:
+        store.collect("alice", version)
+    assert not any(folder.exists() for folder in folders)
+    assert store.users() == []
+    assert not store.erase("alice")
+
+
+def test_a_user_made_anew_gets_nothing_back(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+    store.erase("alice")
+    two = store.publish("alice", source("2"), check=accept).version
+    assert (store.has("alice", one), store.current("alice")) == (False, two)
+    with pytest.raises(StoreError, match="publish one"):
+        store.rollback("alice")
+    store.erase("alice", delete=True)
+    assert store.versions("alice") == []
+
+
+def test_what_cannot_be_deleted_is_no_success(
+    store: LocalStore, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = store.publish("alice", source("1"), check=accept).version
+    store.publish("alice", source("2"), check=accept)
+    store.retire("alice", version)
+    with monkeypatch.context() as patch:
+        # As with ignore_errors on a file that is busy.
+        patch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+        for call in (
+            lambda: store.collect("alice", version),
+            lambda: store.erase("alice", delete=True),
+        ):
+            with pytest.raises(StoreError, match="could not be deleted"):
+                call()
+    assert store.users() == []
+
+
+@pytest.mark.parametrize("older", [1, 2])
+def test_rolling_back_from_a_damaged_version(
+    store: LocalStore, root: Path, source: Source, older: int
+) -> None:
+    versions = [
+        store.publish("alice", source(str(number)), check=accept).version
+        for number in range(older + 1)
+    ]
+    (store.open("alice", versions[-1]) / VERSION_FILE).unlink()
+    assert store.rollback("alice") == versions[-2]
+    assert damage(store)[0].startswith(f"user 'alice': version {versions[-1]}")
+
+
+def test_a_version_collected_between_two_looks_was_never_served(
+    store: LocalStore, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+    store.publish("alice", source("2"), check=accept)
+    store.retire("alice", one)
+    real = Path.is_file
+
+    def collected_next(path: Path) -> bool:
+        found = real(path)
+        store.collect("alice", one)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", collected_next)
+    assert not store.has("alice", one)
+
+
+def test_what_was_current_is_remembered_within_bounds(
+    store: LocalStore, root: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_MOST_HISTORY", 3)
+    for number in range(5):
+        store.publish("alice", source(str(number)), check=accept)
+    lines = (root / user_folder("alice") / CURRENT).read_text().splitlines()
+    assert lines == [read_content(source(number)).version for number in "432"]
+
+
+def test_verify_while_another_publishes_or_erases(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+
+    def withdraw(folder: Path) -> None:
+        store.publish("alice", source("2"), check=accept)
+        store.retire("alice", one)
+        store.collect("alice", one)
+        raise FileNotFoundError(folder)
+
+    assert not any(finding.damage for finding in store.verify(withdraw))
+    findings = store.verify(lambda folder: store.erase("alice", delete=True))
+    assert not any(finding.damage for finding in findings)
 
 
 def test_without_a_store(store: LocalStore, root: Path) -> None:
