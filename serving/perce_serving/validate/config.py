@@ -142,6 +142,6 @@ def _targets(config: dict[str, Any]) -> frozenset[str] | None:
 
 def _refused(fault: Fault, field: str, config: dict[str, Any], remedy: str) -> ValidationError:
     shown = repr(config.get(field))
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if len(shown) > _MOST_SHOWN:
+        shown = shown[:_MOST_SHOWN] + "..."
     return ValidationError(fault, f"{shown}: {remedy}", file=CONFIG_FILE, field=field[:200])
