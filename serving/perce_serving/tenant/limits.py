@@ -15,7 +15,7 @@ class Limits:
     """Bounds on one user's requests.
 
     Raises:
-        ValueError: a bound is not over 0, or the burst is under one request.
+        ValueError: a number is not over 0, or the burst is under one request.
     """
 
     body_bytes: int = 1 << 18
@@ -28,6 +28,23 @@ class Limits:
     sequences: int = 8
     """Most sequences that one request generates: its prompts times ``n``."""
 
+    tokens: int = 1024
+    """Most tokens of an answer, and those of a chat that asks for no number. vLLM refuses what
+    prompt and answer together have over the model's context, so this is to be well under that."""
+
+    texts: int = 16
+    """Most texts in ``stop``, and in ``bad_words``."""
+
+    text_chars: int = 256
+    """Most characters of each of those."""
+
+    token_ids: int = 1024
+    """Most tokens in ``logit_bias``, ``allowed_token_ids`` and ``stop_token_ids``, each."""
+
+    schemas: bool = False
+    """Whether tools and JSON schemas are taken. Each becomes a grammar, and nothing bounds how long
+    compiling one takes: for callers who are trusted."""
+
     rate: float = 5.0
     """Requests per second that a user may keep up."""
 
@@ -35,8 +52,9 @@ class Limits:
     """Requests that a user who was idle may send at once."""
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "body_seconds", "sequences", "rate", "burst"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
+            if name == "schemas":
+                continue
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}: a finite number over 0 is expected")
         if self.burst < 1:

@@ -21,6 +21,7 @@ from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
 from perce_serving.tenant.body import DisconnectedError, Message, Receive
+from perce_serving.tenant.bounds import bounded
 from perce_serving.tenant.fields import forwarded
 from perce_serving.tenant.identity import Caller, Identity
 from perce_serving.tenant.limits import Limits, RateLimit
@@ -163,7 +164,7 @@ class TenantMiddleware:
                 receive, scope["headers"], limit=limits.body_bytes, seconds=limits.body_seconds
             )
         )
-        content = forwarded(route, asked, max_sequences=limits.sequences)
+        content = bounded(route, forwarded(route, asked), limits)
         content["cache_salt"] = cache_salt(self._secret, user)
         content["model"] = asked.get("model")
         return content
