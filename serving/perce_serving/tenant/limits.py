@@ -25,6 +25,13 @@ class Limits:
     body_seconds: float = 30.0
     """Within which a body has to arrive."""
 
+    answer_seconds: float = 300.0
+    """Longest time of an answer, from the gate to its end: what is longer is cut off."""
+
+    send_seconds: float = 30.0
+    """Within which a caller has to take a piece of the answer from a server whose buffer is full;
+    the answer of one who reads no further is cut off."""
+
     sequences: int = 8
     """Most sequences that one request generates: its prompts times ``n``."""
 

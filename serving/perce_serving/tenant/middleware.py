@@ -2,7 +2,8 @@
 
 A request passes, in this order: its key, its user's rate, the route, the body, the fields, the
 model, the gate. Whatever is refused on the way never reaches the application; what does reach it is
-rebuilt from what was checked: path, headers and body alike. Responses are not touched.
+rebuilt from what was checked: path, headers and body alike. Responses are not touched, but for one
+that takes too long.
 
 vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last
 one named outermost. So a server subclasses ``TenantMiddleware`` with its parts, and names it last.
@@ -10,6 +11,7 @@ one named outermost. So a server subclasses ``TenantMiddleware`` with its parts,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -103,15 +105,50 @@ class TenantMiddleware:
             except DisconnectedError:
                 return
             except RequestError as error:
-                self._metrics.refused(error.code)
-                headers, content = response(error)
-                await _answer(send, error.status, headers, content)
+                await self._refuse(error, send)
                 return
             if isinstance(passed, bytes):
-                await _answer(send, 200, [(b"content-type", b"application/json")], passed)
+                await _send_whole(send, 200, [(b"content-type", b"application/json")], passed)
             else:
                 inner, content = passed
-                await self._app(inner, _replaying(content, receive), send)
+                await self._answer(inner, _replaying(content, receive), send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer, for no longer than an answer may take.
+
+        One that has begun is cut off without its end, by which clients tell that it is not whole.
+        """
+        limits = self._limits
+        end = asyncio.get_running_loop().time() + limits.answer_seconds
+        begun = False
+
+        async def bounded_send(message: Message) -> None:
+            nonlocal begun
+            if deadline.expired():
+                return  # an end that the application gives on its way out would look like one
+            begun = True
+            deadline.reschedule(min(end, asyncio.get_running_loop().time() + limits.send_seconds))
+            await send(message)
+            if not deadline.expired():
+                deadline.reschedule(end)
+
+        try:
+            async with asyncio.timeout_at(end) as deadline:
+                await self._app(scope, receive, bounded_send)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the application's own
+            _log.warning("an answer was cut off: it took too long, or its caller did not read it")
+            if not begun:
+                await self._refuse(
+                    refuse("long", f"no answer within {limits.answer_seconds:g} s; ask for less"),
+                    send,
+                )
+
+    async def _refuse(self, error: RequestError, send: Send) -> None:
+        self._metrics.refused(error.code)
+        headers, content = response(error)
+        await _send_whole(send, error.status, headers, content)
 
     async def _check(
         self, scope: Scope, receive: Receive, held: AsyncExitStack
@@ -204,7 +241,7 @@ async def _disconnect(receive: Receive) -> NoReturn:
     raise DisconnectedError
 
 
-async def _answer(
+async def _send_whole(
     send: Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes
 ) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
