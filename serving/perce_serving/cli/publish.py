@@ -43,5 +43,8 @@ def _run(args: argparse.Namespace) -> int:
         version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
     except ValidationError as error:
         raise ServingError(f"{args.adapter}: {error}") from error
-    print(f"published: user {version.user!r}, version {version.version} ({version.size:,} bytes)")
+    print(
+        f"published: user {version.user!r}, version {version.version} ({version.size:,} bytes), "
+        f"checked against {base.name!r}"
+    )
     return 0

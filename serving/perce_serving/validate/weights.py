@@ -24,9 +24,10 @@ MOST_CHANGE = 1024.0
 """Most that a pair may add to any output of its layer, for inputs whose root mean square is 1.
 
 Trained adapters add about 1 (SmolLM2-135M at rank 8: 0.54 by the same bound). The inputs of
-attention and MLP come from a norm, so what is added to keys and values stays finite in every dtype
-that is served; and between two norms, the MLP multiplies two such outputs before the third, which
-bfloat16 and float32 hold with room for any gain of the norms. float16 may still overflow there.
+attention and MLP come from a norm, whose gain multiplies the bound: float16 holds 64 times as much,
+so that keys and values stay finite there too. Inside an MLP, two such outputs are multiplied before
+the third layer: some 1e14 over all of a model, with a gain of 64, which bfloat16 and float32 hold
+and float16 does not.
 """
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight", re.ASCII)
@@ -86,15 +87,13 @@ def _check_module(name: str, module: str, config: AdapterConfig, base: BaseModel
         raise _refused(
             Fault.EXTRA_MODULE, name, f"{base.name!r} has no such layer; train on that model"
         )
-    parts = module.split(".")
-    if parts[-1] in _NOT_LINEAR:
+    if module.rpartition(".")[2] in _NOT_LINEAR:
         raise _refused(
             Fault.UNSUPPORTED, name, "not every model is served with it; train 'all-linear'"
         )
-    ends = {".".join(parts[start:]) for start in range(len(parts))}
-    if config.targets is not None and config.targets.isdisjoint(ends):
+    if not config.is_for(module):
         raise _refused(
-            Fault.NOT_TARGETED, name, "target_modules names no such module; save the adapter anew"
+            Fault.NOT_TARGETED, name, "the configuration is not for it; save the adapter anew"
         )
 
 

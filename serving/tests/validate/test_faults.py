@@ -78,6 +78,9 @@ FIELDS: list[tuple[Fault, dict[str, object], str]] = [
     (Fault.CONFIG_FIELD, {"target_modules": []}, "target_modules"),
     (Fault.CONFIG_FIELD, {"target_modules": ""}, "target_modules"),
     (Fault.CONFIG_FIELD, {"target_modules": ["q_proj", 1]}, "target_modules"),
+    (Fault.CONFIG_FIELD, {"exclude_modules": {"q_proj": 1}}, "exclude_modules"),
+    (Fault.CONFIG_FIELD, {"layers_to_transform": "7"}, "layers_to_transform"),
+    (Fault.CONFIG_FIELD, {"layers_to_transform": [True]}, "layers_to_transform"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": "Org/Tiny-Instruct"}, "Tiny-Instruct"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": None}, "base_model_name_or_path"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": ["Tiny"]}, "base_model_name_or_path"),
@@ -181,6 +184,39 @@ def test_a_module_that_is_not_targeted(validator: Validator, folder: Path) -> No
     assert "v_proj" in str(error)
     validator.check(write_adapter(folder, arrays, config(target_modules=list(LAYERS))))
     validator.check(write_adapter(folder, arrays, config(target_modules="(a+)+$")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"exclude_modules": ["v_proj"]}, "v_proj"),
+        ({"exclude_modules": ["v_proj"], "target_modules": "a pattern"}, "v_proj"),
+        ({"layers_to_transform": [1, 7]}, "layers.0"),
+        ({"layers_to_transform": 0}, "layers.1"),
+    ],
+)
+def test_modules_that_peft_would_ignore(
+    validator: Validator, folder: Path, changes: dict[str, object], part: str
+) -> None:
+    error = refused(validator, write_adapter(folder, weights(), config(**changes)))
+    assert error.code == Fault.NOT_TARGETED
+    assert part in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exclude_modules": ["proj", "k_proj"]},
+        {"exclude_modules": []},
+        {"layers_to_transform": [0, 1]},
+        {"layers_to_transform": []},
+        {"layers_to_transform": 7, "target_modules": list(LAYERS)},  # exact names come first
+    ],
+)
+def test_modules_that_peft_would_load(
+    validator: Validator, folder: Path, changes: dict[str, object]
+) -> None:
+    validator.check(write_adapter(folder, weights(), config(**changes)))
 
 
 GOOD = pack(weights())

@@ -1,4 +1,4 @@
-"""What is remembered, and what the base model's fingerprint depends on."""
+"""What is remembered of versions, and what is read of the base model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, read_content
 from perce_serving.errors import ValidationError
 from perce_serving.validate import ENGINE_RANKS, BaseModel, Fault, Validator, validator, weights
-from validate.adapters import HIDDEN, LAYERS, config, pack, put, write_adapter, write_base
+from validate.adapters import HIDDEN, LAYERS, config, put, write_adapter, write_base
 from validate.adapters import weights as good_weights
 
 
@@ -127,14 +127,3 @@ def test_a_base_model_is_read_from_its_headers(tmp_path: Path) -> None:
     }  # fmt: skip
     assert BaseModel.read(folder) == base
     assert BaseModel.read(folder, name="Org/Other").name == "other"
-
-
-def test_a_fingerprint_is_of_name_configuration_and_layers(tmp_path: Path) -> None:
-    folder = write_base(tmp_path / "Tiny")
-    seen = {BaseModel.read(folder).fingerprint, BaseModel.read(folder, name="other").fingerprint}
-    (folder / "config.json").write_text('{"model_type": "qwen3"}')
-    seen.add(BaseModel.read(folder).fingerprint)
-    (folder / "model.safetensors.index.json").unlink()
-    (folder / "model.safetensors").write_bytes(pack({"x.weight": ("F32", bytes(16), [2, 2])}))
-    seen.add(BaseModel.read(folder).fingerprint)
-    assert len(seen) == 4
