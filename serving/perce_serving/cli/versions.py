@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_store, add_user
+from perce_serving.cli.options import add_command, add_no_server, add_store, add_user
 from perce_serving.errors import StoreError
 from perce_serving.store import LocalStore
 from perce_serving.tenant.keys import KeyFile
@@ -44,10 +44,12 @@ def add_parsers(subparsers: Any) -> None:
         subparsers, "retire", _retire, summary="serve a version no longer",
         description="example:\n  perce-adapters retire --store adapters --user alice 3f9a\n\n"
         "Its files stay, since an engine may still read them, and publishing the same adapter\n"
-        "again serves it again. The current version is not retired: publish or roll back first.",
+        "again serves it again. With --no_server they are deleted at once. The current version is\n"
+        "not retired: publish or roll back first.",
     )  # fmt: skip
     add_store(retire)
     add_user(retire)
+    add_no_server(retire)
     retire.add_argument("version", metavar="VERSION", help="the version, or the start of its name")
 
     erase = add_command(
@@ -61,10 +63,7 @@ def add_parsers(subparsers: Any) -> None:
     add_store(erase)
     add_user(erase)
     erase.add_argument("--keys", type=Path, required=True, help="file of keys; need not exist")
-    erase.add_argument(
-        "--no_server", "--no-server", action="store_true",
-        help="no server uses the store now: delete the files as well",
-    )  # fmt: skip
+    add_no_server(erase)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -102,7 +101,9 @@ def _retire(args: argparse.Namespace) -> int:
     store = LocalStore(args.store)
     version = _find(store, args.user, args.version)
     store.retire(args.user, version)
-    print(f"retired: user {args.user!r}, version {version}")
+    if args.no_server:
+        store.collect(args.user, version)
+    print(f"retired: user {args.user!r}, version {version}, {_files(args)}")
     return 0
 
 
@@ -112,9 +113,13 @@ def _erase(args: argparse.Namespace) -> int:
     known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
         raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
-    files = "deleted" if args.no_server else "kept until collected"
-    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, files {files}")
+    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, {_files(args)}")
     return 0
+
+
+def _files(args: argparse.Namespace) -> str:
+    """What became of the files of what is withdrawn."""
+    return "files deleted" if args.no_server else "files kept until collected"
 
 
 def _find(store: LocalStore, user: str, start: str) -> str:

@@ -35,6 +35,9 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
     assert one in good(f"retire --store adapters --user alice {one[:6]}")
     states = {line.split()[0]: line.split()[1] for line in show(good)}
     assert states == {one: "retired", two: "current"}
+    said = good(f"retire --store adapters --user alice --no-server {one[:6]}")
+    assert "files deleted" in said
+    assert [line.split()[0] for line in show(good)] == [two]
     assert "roll back first" in fails(f"retire --store adapters --user alice {two}")
 
     good("keys create --keys keys.json --user alice")
@@ -103,7 +106,7 @@ def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> N
         place / "runs" / "named", weights(), config(base_model_name_or_path="Org/Tiny")
     )
     assert "runs/named: its base model 'Org/Tiny'" in fails(f"{PUBLISH} {folder}")
-    good(f"{PUBLISH} --model models/Tiny {folder}")
+    assert "checked against 'tiny'" in good(f"{PUBLISH} --model models/Tiny {folder}")
     assert "another model than 'other'" in fails(
         f"{PUBLISH} --model models/Tiny --model_name Org/Other {folder}"
     )
