@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE, read_content
+from perce_serving.adapter_files import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    open_regular,
+    read_content,
+)
 from perce_serving.errors import StoreError, UserError, ValidationError
 from perce_serving.faults import Fault
 from perce_serving.store import AdapterStore, LocalStore, layout
@@ -103,6 +109,28 @@ def test_a_linked_folder_is_refused(store: LocalStore, source: Source, tmp_path:
     link.symlink_to(source("1"))
     with pytest.raises(ValidationError) as error:
         store.publish("alice", link, check=accept)
+    assert error.value.code == Fault.SYMLINK
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(
+    store: LocalStore, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = source("1"), source("2")
+    real = os.open
+
+    def swapped_after(path: object, flags: int, *args: int, **options: int | None) -> int:
+        handle = real(path, flags, *args, **options)  # type: ignore[arg-type]
+        if path == folder:
+            folder.rename(folder.with_name("moved away"))
+            folder.symlink_to(other)
+        return handle
+
+    monkeypatch.setattr(os, "open", swapped_after)
+    with open_regular(folder / CONFIG_FILE) as file:
+        assert file.read() == b"config 1"
+    monkeypatch.undo()
+    with pytest.raises(ValidationError) as error:
+        open_regular(folder / CONFIG_FILE)
     assert error.value.code == Fault.SYMLINK
 
 
