@@ -24,7 +24,7 @@ CODES: Mapping[str, int] = MappingProxyType(
         "field": 400,  # a field that is not forwarded, or has a value that cannot be
         "model": 404,
         "rate": 429,
-        "waiting": 429,  # as many of the user's requests wait as may
+        "waiting": 429,  # as many of the user's requests wait, or are being read, as may
         "full": 503,  # as many of everybody's requests wait as may
         "long": 504,  # the answer did not begin within the time that one may take
     }

@@ -47,7 +47,8 @@ class GateConfig:
     """
 
     max_adapters: int
-    """Adapters in flight together: the engine's ``max_loras``."""
+    """Adapters in flight together: the engine's ``max_loras``, shared out among the processes in
+    front of it that have a gate each."""
 
     per_user: int = 4
     """Most requests that a user has in flight; what is more waits."""

@@ -25,6 +25,10 @@ class Limits:
     body_seconds: float = 30.0
     """Within which a body has to arrive."""
 
+    bodies: int = 8
+    """Most bodies of a user that are read at once: what one user holds in memory ahead of the gate
+    is this many times ``body_bytes``."""
+
     answer_seconds: float = 300.0
     """Longest time of an answer, from the gate to its end: what is longer is cut off."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NoReturn
@@ -79,6 +80,7 @@ class TenantMiddleware:
         self._rate_limit = rate_limit
         self._secret = check_secret(secret)
         self._metrics = metrics
+        self._bodies: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection.
@@ -108,7 +110,11 @@ class TenantMiddleware:
                 await self._refuse(error, send)
                 return
             if isinstance(passed, bytes):
-                await _send_whole(send, 200, [(b"content-type", b"application/json")], passed)
+                headers = [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(passed)).encode()),
+                ]
+                await _send_whole(send, 200, headers, passed)
             else:
                 inner, content = passed
                 await self._answer(inner, _replaying(content, receive), send)
@@ -196,15 +202,32 @@ class TenantMiddleware:
     ) -> dict[str, Any]:
         """Read the body: the fields that go on, the caller's salt, and ``model`` as asked for."""
         limits = self._limits
-        asked = bodies.parse(
-            await bodies.read(
+        with self._reading_one_of(user):
+            body = await bodies.read(
                 receive, scope["headers"], limit=limits.body_bytes, seconds=limits.body_seconds
             )
-        )
+        asked = bodies.parse(body)
         content = bounded(route, forwarded(route, asked), limits)
         content["cache_salt"] = cache_salt(self._secret, user)
         content["model"] = asked.get("model")
         return content
+
+    @contextmanager
+    def _reading_one_of(self, user: str) -> Iterator[None]:
+        """Count a body of a user that is being read, and refuse it if there are too many."""
+        if self._bodies[user] >= self._limits.bodies:
+            raise refuse(
+                "waiting",
+                f"{self._bodies[user]} of your requests are being sent; let one arrive",
+                retry_after=1.0,
+            )
+        self._bodies[user] += 1
+        try:
+            yield
+        finally:
+            self._bodies[user] -= 1
+            if not self._bodies[user]:
+                del self._bodies[user]
 
 
 @contextmanager
