@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from perce_serving.cli.options import add_command, add_no_server, add_store, add_user
-from perce_serving.errors import StoreError
+from perce_serving.errors import KeyFileError, StoreError
 from perce_serving.store import LocalStore
-from perce_serving.tenant.keys import KeyFile
+from perce_serving.tenant.keys import KeyEntry, KeyFile
 
 _SHORT = 12
 """Characters of a version that a table shows; any start that only one version has will do."""
@@ -62,7 +62,7 @@ def add_parsers(subparsers: Any) -> None:
     )  # fmt: skip
     add_store(erase)
     add_user(erase)
-    erase.add_argument("--keys", type=Path, required=True, help="file of keys; need not exist")
+    erase.add_argument("--keys", type=Path, help="file of keys (default: the user has none)")
     add_no_server(erase)
 
 
@@ -109,12 +109,21 @@ def _retire(args: argparse.Namespace) -> int:
 
 def _erase(args: argparse.Namespace) -> int:
     # The keys first: nobody gets in while the versions are withdrawn.
-    revoked = KeyFile(args.keys).revoke_user(args.user)
+    revoked = _revoke_keys(args)
     known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
         raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
     print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, {_files(args)}")
     return 0
+
+
+def _revoke_keys(args: argparse.Namespace) -> tuple[KeyEntry, ...]:
+    """Revoke the user's keys; a mistyped file must not seem one without any."""
+    if args.keys is None:
+        return ()
+    if not args.keys.exists():
+        raise KeyFileError(f"{args.keys}: there is no such file; leave out --keys if so intended")
+    return KeyFile(args.keys).revoke_user(args.user)
 
 
 def _files(args: argparse.Namespace) -> str:

@@ -53,6 +53,15 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
     assert "neither" in fails("erase --store adapters --keys keys.json --user alice")
 
 
+def test_erasing_with_a_mistyped_file_of_keys(good: Said, fails: Said) -> None:
+    good(f"{PUBLISH} runs/alice")
+    good("keys create --keys keys.json --user alice")
+    assert "typo.json" in fails("erase --store adapters --keys typo.json --user alice")
+    good("show --store adapters --user alice")
+    assert "keys revoked: 0" in good("erase --store adapters --user alice")
+    assert "user 'alice'" in good("keys list --keys keys.json")
+
+
 def show(good: Said) -> list[str]:
     return good("show --store adapters --user alice").splitlines()
 
