@@ -40,6 +40,8 @@ def _run(args: argparse.Namespace) -> int:
         else:
             base = BaseModel.read(args.model, name=args.model_name)
         validator = Validator(base, max_rank=args.max_rank)
+        # Once before it is copied, too: what is refused may be larger than the disk.
+        validator.check(args.adapter)
         version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
     except ValidationError as error:
         raise ServingError(f"{args.adapter}: {error}") from error

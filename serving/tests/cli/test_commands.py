@@ -69,7 +69,16 @@ def show(good: Said) -> list[str]:
 def test_a_bad_adapter_is_not_published(fails: Said, place: Path) -> None:
     line = fails(f"{PUBLISH} runs/bad")
     assert "runs/bad: adapter_config.json: use_dora" in line
-    assert not LocalStore(place / "adapters").users()
+    assert not (place / "adapters").exists()
+
+
+def test_what_is_refused_is_not_copied(
+    fails: Said, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(LocalStore, "publish")
+    with (place / "runs" / "alice" / WEIGHTS_FILE).open("ab") as file:
+        file.truncate(1 << 40)
+    assert "bytes after the last tensor" in fails(f"{PUBLISH} runs/alice")
 
 
 @pytest.mark.parametrize(
