@@ -241,6 +241,16 @@ def test_an_answer_without_end_keeps_nobody_out(stalled: int) -> None:
     assert ticket.wait <= (1 + stalled) * config.patience + 1.0 + 1e-6
 
 
+def test_a_second_turn_is_drained_in_time_with_nobody_coming_or_going() -> None:
+    rules = Rules(GateConfig(max_adapters=2, patience=1.0))
+    for user in ("ann", "bob"):
+        rules.enter(user, user, 0.0)
+    rules.enter("cat", "cat", 0.25)
+    for now, drains, deadline in ((0.25, 0, 1.0), (1.0, 0, 1.25), (1.25, 1, 2.25), (2.25, 2, 3.25)):
+        assert rules.advance(now) == []
+        assert (rules.drains, rules.deadline(now)) == (drains, deadline)
+
+
 def test_many_versions_of_one_user_are_not_many_in_line() -> None:
     many = [Work(0.0, "ann", f"ann {version}", 2.0) for version in range(16)]
     late = Work(0.1, "bob", "bob", 2.0)
