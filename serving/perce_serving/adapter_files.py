@@ -30,13 +30,8 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be read.
     """
     name = path.name
-    if path.parent.is_symlink():
-        raise ValidationError(
-            Fault.SYMLINK, "its folder is a symbolic link; give the folder itself", file=name
-        )
     try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = _open_in_folder(path)
     except FileNotFoundError:
         raise ValidationError(
             Fault.MISSING_FILE, "there is no such file; save the adapter with PEFT", file=name
@@ -51,6 +46,26 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise ValidationError(Fault.NOT_A_FILE, "not a regular file", file=name)
     return os.fdopen(handle, "rb")
+
+
+def _open_in_folder(path: Path) -> int:
+    """Open a file in the very folder that was seen to be no link, whatever takes its place."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(path.parent, flags | os.O_DIRECTORY)
+    except OSError as error:
+        # Which error a link gives depends on the system.
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and path.parent.is_symlink():
+            raise ValidationError(
+                Fault.SYMLINK, "its folder is a symbolic link; give the folder itself",
+                file=path.name,
+            ) from None  # fmt: skip
+        raise
+    try:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+        return os.open(path.name, flags | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 @dataclass(frozen=True, slots=True)

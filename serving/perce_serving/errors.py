@@ -27,8 +27,8 @@ class ValidationError(ServingError, ValueError):
     """An adapter may not be served, or a base model cannot be read to check adapters against it.
 
     Carries ``code``, one word for one fault (``perce_serving.faults.Fault``), for metrics and
-    callers; ``file``, the file at fault; and ``field``, the configuration's key or the tensor's
-    name, where one is at fault.
+    callers; ``file``, the file at fault; ``field``, the configuration's key or the tensor's name,
+    where one is at fault; and ``message``, what is said of them.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class ValidationError(ServingError, ValueError):
         # Names in a hostile file may hold anything; an error stays one line.
         super().__init__(text if text.isprintable() else text.encode("unicode_escape").decode())
         self.code = code
+        self.message = message
         self.file = file
         self.field = field
 

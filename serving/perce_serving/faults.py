@@ -15,7 +15,9 @@ class Fault(StrEnum):
     NOT_A_FILE = "not_a_file"
     """A folder, device or pipe stands where a file is expected."""
     FILE_TOO_LARGE = "file_too_large"
-    """A file is larger than any adapter of the permitted rank could be."""
+    """A configuration is larger than any real one."""
+    CHANGED = "changed"
+    """A stored version's files are not those that were published under its name."""
     CONFIG_SYNTAX = "config_syntax"
     """A configuration is not one strict JSON object."""
     CONFIG_FIELD = "config_field"
@@ -53,4 +55,5 @@ class Fault(StrEnum):
     INFINITE = "infinite"
     """A value is infinite."""
     TOO_LARGE = "too_large"
-    """A value is finite but would overflow in float16, scaled as the engine scales it."""
+    """Finite values that overflow in float16, scaled as the engine scales them, or change a layer's
+    outputs by more than any training does."""

@@ -24,13 +24,19 @@ CODES: Mapping[str, int] = MappingProxyType(
         "field": 400,  # a field that is not forwarded, or has a value that cannot be
         "model": 404,
         "rate": 429,
-        "waiting": 429,  # as many of the user's requests wait as may
+        "waiting": 429,  # as many of the user's requests wait, or are being read, as may
         "full": 503,  # as many of everybody's requests wait as may
+        "long": 504,  # the answer did not begin within the time that one may take
     }
 )
 """HTTP status by code: all reasons there are, so that metrics labelled by code are bounded."""
 
-_TYPES = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
+_TYPES = {
+    401: "authentication_error",
+    429: "rate_limit_error",
+    503: "server_error",
+    504: "server_error",
+}
 
 
 def refuse(

@@ -1,4 +1,4 @@
-"""Which retired versions may go, and in which order, so that nothing asks for what is gone.
+"""Which versions may go, and in which order, so that nothing asks for what is gone.
 
 vLLM 0.32 dies, with all it serves, when an adapter that it has evicted is asked for again and its
 folder is gone. A version can be asked for again as long as
@@ -10,8 +10,15 @@ folder is gone. A version can be asked for again as long as
 
 So collection goes up these steps one by one, each on evidence that the one before is done, not on
 the word that it was asked for. Nothing here acts: a view of the server goes in, what may be done
-next comes out. A plan is for the moment of its view: it is acted upon before the event loop goes
-on, since afterwards a version may have been published again and be in use.
+next comes out. What the store knows no more at all, as after an erasure, leaves frontend and engine
+by the same steps.
+
+A plan is for the moment of its view: it is acted upon before the event loop goes on, since
+afterwards a request may have come. Another process may still publish a version again in between;
+the store, which refuses to delete what it serves, has the last word, and its refusal is no fault.
+
+Where several servers share a store, ``in_use``, ``frontend`` and ``engine`` are those of all of
+them together: what one deletes, another could load again.
 """
 
 from __future__ import annotations
@@ -34,10 +41,10 @@ class View:
     """Versions that a waiting or running request needs (``perce_serving.gate.Gate.in_use``)."""
 
     frontend: Set[str]
-    """Names that the frontend takes without asking the store."""
+    """Names of users' adapters, and of nothing else, that the frontend takes without asking."""
 
     engine: Set[str]
-    """Names that any engine process has loaded, or keeps to load again."""
+    """Those that any engine process has loaded, or keeps to load again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +62,11 @@ class Plan:
 
 
 def plan(view: View) -> Plan:
-    """Return the next step of every retired version that can take one.
+    """Return the next step of every version that is no longer served and can take one.
 
     With no requests left for a version, three plans carried out in turn delete it.
     """
-    free = frozenset(view.retired) - view.served - view.in_use
+    free = (frozenset(view.retired) | view.frontend | view.engine) - view.served - view.in_use
     known = free & view.frontend
     loaded = (free - known) & view.engine
     return Plan(drop=known, remove=loaded, delete=free - known - loaded)

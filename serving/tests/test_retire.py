@@ -16,12 +16,22 @@ sets = st.sets(st.sampled_from(NAMES))
 def test_each_version_has_one_next_step_and_only_what_is_free_has_any(**sides) -> None:
     steps = plan(View(**sides))
     parts = [steps.drop, steps.remove, steps.delete]
-    free = sides["retired"] - sides["served"] - sides["in_use"]
+    known = sides["retired"] | sides["frontend"] | sides["engine"]
+    free = known - sides["served"] - sides["in_use"]
     assert frozenset().union(*parts) == free
     assert sum(map(len, parts)) == len(free)
     assert steps.drop <= sides["frontend"]
     assert steps.remove <= sides["engine"] - sides["frontend"]
     assert not steps.delete & (sides["frontend"] | sides["engine"])
+    assert steps.delete <= sides["retired"]
+
+
+def test_what_the_store_has_forgotten_leaves_frontend_and_engine() -> None:
+    known = {"retired": set(), "served": set(), "in_use": set()}
+    first = plan(View(**known, frontend={"erased"}, engine={"erased"}))
+    assert (first.drop, first.remove, first.delete) == ({"erased"}, set(), set())
+    second = plan(View(**known, frontend=set(), engine={"erased"}))
+    assert (second.drop, second.remove, second.delete) == (set(), {"erased"}, set())
 
 
 class Server(RuleBasedStateMachine):

@@ -53,6 +53,16 @@ def add_model(parser: argparse.ArgumentParser, *, default: str) -> None:
     )
 
 
+def add_no_server(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no_server``, typed with an underscore or a dash."""
+    parser.add_argument(
+        "--no_server",
+        "--no-server",
+        action="store_true",
+        help="no server uses the store now: delete the files as well",
+    )
+
+
 def add_max_rank(parser: argparse.ArgumentParser) -> None:
     """Add ``--max_rank``, typed with an underscore or a dash."""
     parser.add_argument(

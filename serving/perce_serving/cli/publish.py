@@ -40,8 +40,13 @@ def _run(args: argparse.Namespace) -> int:
         else:
             base = BaseModel.read(args.model, name=args.model_name)
         validator = Validator(base, max_rank=args.max_rank)
+        # Once before it is copied, too: what is refused may be larger than the disk.
+        validator.check(args.adapter)
         version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
     except ValidationError as error:
         raise ServingError(f"{args.adapter}: {error}") from error
-    print(f"published: user {version.user!r}, version {version.version} ({version.size:,} bytes)")
+    print(
+        f"published: user {version.user!r}, version {version.version} ({version.size:,} bytes), "
+        f"checked against {base.name!r}"
+    )
     return 0

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_store, add_user
-from perce_serving.errors import StoreError
+from perce_serving.cli.options import add_command, add_no_server, add_store, add_user
+from perce_serving.errors import KeyFileError, StoreError
 from perce_serving.store import LocalStore
-from perce_serving.tenant.keys import KeyFile
+from perce_serving.tenant.keys import KeyEntry, KeyFile
 
 _SHORT = 12
 """Characters of a version that a table shows; any start that only one version has will do."""
@@ -44,20 +44,26 @@ def add_parsers(subparsers: Any) -> None:
         subparsers, "retire", _retire, summary="serve a version no longer",
         description="example:\n  perce-adapters retire --store adapters --user alice 3f9a\n\n"
         "Its files stay, since an engine may still read them, and publishing the same adapter\n"
-        "again serves it again. The current version is not retired: publish or roll back first.",
+        "again serves it again. With --no_server they are deleted at once. The current version is\n"
+        "not retired: publish or roll back first.",
     )  # fmt: skip
     add_store(retire)
     add_user(retire)
+    add_no_server(retire)
     retire.add_argument("version", metavar="VERSION", help="the version, or the start of its name")
 
     erase = add_command(
-        subparsers, "erase", _erase, summary="delete a user: every version, and the keys",
+        subparsers, "erase", _erase, summary="withdraw a user: every version, and the keys",
         description="example:\n  perce-adapters erase --store adapters --keys keys.json "
-        "--user alice\n\nThere is no way back.",
+        "--user alice\n\nFrom now on no key of the user is taken and no version is served; there "
+        "is no way back. The\nfiles stay until a server knows that its engine asks for none of "
+        "them any more: vLLM dies\nwhen one is gone that it loads again. With --no_server they are "
+        "deleted at once.",
     )  # fmt: skip
     add_store(erase)
     add_user(erase)
-    erase.add_argument("--keys", type=Path, required=True, help="file of keys; need not exist")
+    erase.add_argument("--keys", type=Path, help="file of keys (default: the user has none)")
+    add_no_server(erase)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -95,18 +101,34 @@ def _retire(args: argparse.Namespace) -> int:
     store = LocalStore(args.store)
     version = _find(store, args.user, args.version)
     store.retire(args.user, version)
-    print(f"retired: user {args.user!r}, version {version}")
+    if args.no_server:
+        store.collect(args.user, version)
+    print(f"retired: user {args.user!r}, version {version}, {_files(args)}")
     return 0
 
 
 def _erase(args: argparse.Namespace) -> int:
-    # The keys first: nobody gets in while the versions go.
-    revoked = KeyFile(args.keys).revoke_user(args.user)
-    known = LocalStore(args.store).erase(args.user)
+    # The keys first: nobody gets in while the versions are withdrawn.
+    revoked = _revoke_keys(args)
+    known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
         raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
-    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}")
+    print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, {_files(args)}")
     return 0
+
+
+def _revoke_keys(args: argparse.Namespace) -> tuple[KeyEntry, ...]:
+    """Revoke the user's keys; a mistyped file must not seem one without any."""
+    if args.keys is None:
+        return ()
+    if not args.keys.exists():
+        raise KeyFileError(f"{args.keys}: there is no such file; leave out --keys if so intended")
+    return KeyFile(args.keys).revoke_user(args.user)
+
+
+def _files(args: argparse.Namespace) -> str:
+    """What became of the files of what is withdrawn."""
+    return "files deleted" if args.no_server else "files kept until collected"
 
 
 def _find(store: LocalStore, user: str, start: str) -> str:

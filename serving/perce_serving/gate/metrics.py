@@ -60,7 +60,7 @@ class Metrics:
         )
         self._refusals = Counter(
             "perce_refusals",
-            "Requests refused before they reached the model, by reason.",
+            "Requests refused, by reason: before they reached the model, but for those too long.",
             ["code"],
             registry=registry,
         )

@@ -24,7 +24,7 @@ class Version:
     size: int
     """Bytes of its files."""
     retired: bool
-    """Whether it is no longer served; its files stay until nothing can still ask for them."""
+    """Whether it is served no more, retired or its user erased; its files are still there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ class AdapterStore(Protocol):
         ...
 
     def rollback(self, user: str, to: str | None = None) -> str:
-        """Make an earlier version current: ``to``, or the one that was current before.
+        """Make an earlier version current: ``to``, or the last that was before and is served.
 
         Raises:
             StoreError: there is no such version, or it is retired.
@@ -100,25 +100,35 @@ class AdapterStore(Protocol):
         ...
 
     def collect(self, user: str, version: str) -> None:
-        """Delete a retired version's files.
+        """Delete the files of a version that is served no more, retired or its user erased.
 
         An engine that is asked for an adapter it has evicted reads the files again and dies where
-        there are none: call this only when nothing can still ask for them.
+        there are none: call this only when no server of those that share the store can still ask
+        for them.
 
         Raises:
             StoreError: there is no such version, or it is not retired.
         """
         ...
 
-    def erase(self, user: str) -> bool:
-        """Delete a user with every version; False where the store does not know the user.
+    def erase(self, user: str, *, delete: bool = False) -> bool:
+        """Withdraw a user with every version; False where the store has nothing of the user.
 
-        A publishing that is under way makes the user anew.
+        From now on no version is current and none is served. The files stay until ``collect`` has
+        deleted the last version, and with it the user's folder. A publishing that is under way
+        makes the user anew; what was withdrawn stays so.
+
+        Args:
+            user: whose.
+            delete: also delete all files, now; only when no server runs (see ``collect``).
+
+        Raises:
+            StoreError: what was to be deleted could not be.
         """
         ...
 
     def users(self) -> list[str]:
-        """All users with an adapter, sorted.
+        """All users of whom the store has files, the erased included, sorted.
 
         Raises:
             StoreError: there is no store.

@@ -2,6 +2,7 @@
 
 <root>/<digest of the id>/user.json          whose folder this is
                           CURRENT            versions that were current, newest first, a line each
+                          ERASED             once the user is, until the last version is collected
                           <version>/         adapter_config.json, adapter_model.safetensors,
                                              version.json; RETIRED once it is not served
 """
@@ -18,10 +19,13 @@ from perce_serving.store.interface import Version
 from perce_serving.users import is_version, user_folder
 
 CURRENT = "CURRENT"
+ERASED = "ERASED"
 RETIRED = "RETIRED"
 USER_FILE = "user.json"
 VERSION_FILE = "version.json"
 _FORMAT = 1
+_MOST_HISTORY = 100
+"""Versions that are remembered as having been current: the file is read for every request."""
 
 
 def user_record(user: str) -> bytes:
@@ -65,30 +69,49 @@ def read_version(folder: Path) -> Version:
         DamagedError: ``version.json`` is absent, unreadable, or of another version.
     """
     path = folder / VERSION_FILE
+    # First, as in `is_served`.
+    retired = _is_withdrawn(folder)
     record = _read(path)
     match record:
         case {
             "user": str(user), "version": folder.name, "published": str(published),
             "bytes": int(size),
         }:  # fmt: skip
-            retired = (folder / RETIRED).exists()
             return Version(
                 user=user, version=folder.name, published=published, size=size, retired=retired
             )
     raise DamagedError(f"{path}: describes another version than the folder; publish again")
 
 
+def is_served(folder: Path) -> bool:
+    """Whether the version in this folder is published and not withdrawn."""
+    # In this order: what is withdrawn and collected between the two looks must not seem served.
+    return not _is_withdrawn(folder) and (folder / VERSION_FILE).is_file()
+
+
+def is_erased(folder: Path) -> bool:
+    """Whether this is the folder of a user who is erased and whose files are still there."""
+    return (folder / ERASED).exists()
+
+
+def version_folders(folder: Path) -> list[Path]:
+    """The folders of all versions in a user's folder, served or not."""
+    return [path for path in folder.iterdir() if is_version(path.name)]
+
+
 def history_record(history: list[str]) -> bytes:
     """Content of ``CURRENT``."""
-    return "".join(f"{version}\n" for version in history).encode()
+    return "".join(f"{version}\n" for version in history[:_MOST_HISTORY]).encode()
 
 
 def read_history(folder: Path) -> list[str]:
-    """Versions that were current, the current one first; empty for a user who is not there.
+    """Versions that were current, the current one first; none where a user is unknown or erased.
 
     Raises:
         DamagedError: ``CURRENT`` holds something else.
     """
+    if is_erased(folder):
+        return []
     path = folder / CURRENT
     try:
         text = path.read_text("ascii", errors="replace")
@@ -104,6 +127,11 @@ def read_history(folder: Path) -> list[str]:
     if history.pop() == "" and history and all(is_version(version) for version in history):
         return history
     raise DamagedError(f"{path}: not a list of versions; publish again")
+
+
+def _is_withdrawn(folder: Path) -> bool:
+    """Whether this version is retired, or its user erased."""
+    return is_erased(folder.parent) or (folder / RETIRED).exists()
 
 
 def _encode(record: dict[str, Any]) -> bytes:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from perce_serving.adapter_files import copy_content
+from perce_serving.adapter_files import ADAPTER_FILES, copy_content
 from perce_serving.errors import DamagedError, StoreError, ValidationError
 from perce_serving.files import flush, move, write
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
     CURRENT,
+    ERASED,
     RETIRED,
     USER_FILE,
     VERSION_FILE,
     history_record,
+    is_erased,
+    is_served,
     read_history,
     read_user,
     read_version,
     user_record,
+    version_folders,
     version_record,
 )
 from perce_serving.store.scratch import Scratch
@@ -95,24 +100,44 @@ class LocalStore:
             read_user(home)
         except DamagedError:
             self._replace(home / USER_FILE, user_record(version.user))
+        if is_erased(home):
+            # Before the user is one again: no earlier version comes back with the new one.
+            for folder in version_folders(home):
+                self._retire(folder)
         try:
             history = read_history(home)
         except DamagedError:
             history = []
         stored = home / name
         try:
-            verify_version(stored, version.user)
+            version = replace(verify_version(stored, version.user), retired=False)
         except (DamagedError, ValidationError):
-            if stored.exists():
-                self._scratch.trash(stored)
-            move(scratch / name, stored)
-        else:
-            (stored / RETIRED).unlink(missing_ok=True)
-            flush(stored)
-            version = read_version(stored)
+            if stored.is_dir() and not stored.is_symlink():
+                self._mend(scratch / name, stored)
+            else:
+                stored.unlink(missing_ok=True)
+                move(scratch / name, stored)
+        (stored / RETIRED).unlink(missing_ok=True)
+        flush(stored)
         self._step("version in place")
         self._set_history(home, [name, *(other for other in history if other != name)])
+        if is_erased(home):
+            (home / ERASED).unlink()
+            flush(home)
+            self._step("user anew")
         return version
+
+    def _mend(self, source: Path, stored: Path) -> None:
+        """Put what was published into a version's folder, over what is damaged there.
+
+        One file after the other, each by one rename: none is absent at any moment, and whatever
+        the process is killed between, less is damaged than before.
+        """
+        for name in (*ADAPTER_FILES, VERSION_FILE):
+            if (stored / name).is_dir():
+                self._scratch.trash(stored / name)
+            move(source / name, stored / name)
+            self._step("mended")
 
     def current(self, user: str) -> str | None:
         """See ``AdapterStore``."""
@@ -122,11 +147,7 @@ class LocalStore:
     def has(self, user: str, version: str) -> bool:
         """See ``AdapterStore``."""
         folder = self._home(user) / version
-        return (
-            is_version(version)
-            and (folder / VERSION_FILE).is_file()
-            and not (folder / RETIRED).exists()
-        )
+        return is_version(version) and is_served(folder)
 
     def versions(self, user: str) -> list[Version]:
         """See ``AdapterStore``."""
@@ -134,13 +155,12 @@ class LocalStore:
         if not home.exists():
             return []
         found = []
-        for folder in home.iterdir():
-            if is_version(folder.name):
-                try:
-                    found.append(read_version(folder))
-                except StoreError:
-                    if folder.exists():  # not collected meanwhile
-                        raise
+        for folder in version_folders(home):
+            try:
+                found.append(read_version(folder))
+            except StoreError:
+                if folder.exists():  # not collected meanwhile
+                    raise
         return sorted(found, key=lambda version: (version.published, version.version))
 
     def open(self, user: str, version: str) -> Path:
@@ -156,9 +176,11 @@ class LocalStore:
         """See ``AdapterStore``."""
         home = self._home(user)
         with self._scratch.lock():
-            history = [version for version in read_history(home) if self.has(user, version)]
+            history = read_history(home)
             if to is None:
-                history = history[1:]
+                del history[:1]  # before the filter: the current one may be damaged
+            history = [version for version in history if self.has(user, version)]
+            if to is None:
                 if not history:
                     raise StoreError(
                         f"user {user!r}: no served version was current before; publish one"
@@ -178,36 +200,36 @@ class LocalStore:
                     f"user {user!r}: version {version} is the current one; "
                     "publish another or roll back first"
                 )
-            write(folder / RETIRED, b"")
-            flush(folder)
+            self._retire(folder)
             self._step("retired")
 
     def collect(self, user: str, version: str) -> None:
         """See ``AdapterStore``."""
         with self._scratch.lock():
             folder = self._stored(user, version)
-            if not (folder / RETIRED).exists():
+            home = folder.parent
+            if not is_erased(home) and not (folder / RETIRED).exists():
                 raise StoreError(f"user {user!r}: version {version} is served; retire it first")
-            self._scratch.trash(folder)
-            flush(folder.parent)
-            self._step("out of sight")
-        self._scratch.delete_garbage()
-        self._step("deleted")
+            last = is_erased(home) and version_folders(home) == [folder]
+            trashed = self._trash(home if last else folder)
+        self._delete(trashed)
 
-    def erase(self, user: str) -> bool:
+    def erase(self, user: str, *, delete: bool = False) -> bool:
         """See ``AdapterStore``."""
         home = self._home(user)
         if not self.root.exists():
             return False
+        trashed = None
         with self._scratch.lock():
             known = home.exists()
-            if known:
-                self._scratch.trash(home)
-                flush(self.root)
-                self._step("out of sight")
+            if known and (delete or not version_folders(home)):
+                trashed = self._trash(home)
+            elif known:
+                write(home / ERASED, b"")
+                flush(home)
+                self._step("erased")
         # Also for a user who is unknown: a publishing that died may have left a copy.
-        self._scratch.delete_garbage()
-        self._step("deleted")
+        self._delete(trashed)
         return known
 
     def users(self) -> list[str]:
@@ -245,6 +267,32 @@ class LocalStore:
                 f"user {user!r}: there is no version {version[:80]!r}; list the user's versions"
             )
         return folder
+
+    def _retire(self, folder: Path) -> None:
+        """Serve the version in this folder no longer; the store's lock is held."""
+        write(folder / RETIRED, b"")
+        flush(folder)
+
+    def _trash(self, path: Path) -> Path:
+        """Take a tree out of sight, for ``_delete``; the store's lock is held."""
+        trashed = self._scratch.trash(path)
+        flush(path.parent)
+        self._step("out of sight")
+        return trashed
+
+    def _delete(self, trashed: Path | None) -> None:
+        """Delete all that is unused.
+
+        Raises:
+            StoreError: ``trashed`` could not be deleted.
+        """
+        self._scratch.delete_garbage()
+        if trashed is not None and trashed.exists():
+            raise StoreError(
+                f"{trashed}: served no more, but could not be deleted; "
+                "see who may write there, then delete it"
+            )
+        self._step("deleted")
 
     def _set_history(self, home: Path, history: list[str]) -> None:
         """Replace ``CURRENT``; the store's lock is held."""

@@ -44,6 +44,8 @@ class Scratch:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
+            # A process forked meanwhile has the handle too, so that closing it would not do.
+            fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     @contextmanager
@@ -78,15 +80,18 @@ class Scratch:
         """Path for a small file to write and move away while the store's lock is held."""
         return self._folder / "file"
 
-    def trash(self, path: Path) -> None:
-        """Move a tree out of readers' sight; its files go when garbage next does.
+    def trash(self, path: Path) -> Path:
+        """Move a tree out of readers' sight, where it lies until garbage is next deleted.
 
         The store's lock is held.
+
+        Returns:
+            Where it lies.
 
         Raises:
             OSError: it cannot be moved.
         """
-        path.rename(self._folder / secrets.token_hex(16))
+        return path.rename(self._folder / secrets.token_hex(16))
 
     def delete_garbage(self) -> None:
         """Delete what dead processes left, and what was trashed."""

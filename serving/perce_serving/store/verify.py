@@ -10,6 +10,7 @@ from perce_serving.errors import DamagedError, ServingError, StoreError
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
     CURRENT,
+    ERASED,
     USER_FILE,
     read_history,
     read_user,
@@ -24,10 +25,11 @@ def verify_user(home: Path, check: Check | None) -> Iterator[Finding]:
         user = read_user(home)
         history = read_history(home)
     except StoreError as error:
-        yield Finding(text=str(error), damage=True)
+        if home.exists():  # not erased meanwhile
+            yield Finding(text=str(error), damage=True)
         return
     served = set()
-    for path in sorted(home.iterdir()):
+    for path in _listed(home):
         if path.is_symlink():
             yield Finding(text=f"{path}: a symbolic link; no part of the store", damage=True)
         elif is_version(path.name):
@@ -36,20 +38,37 @@ def verify_user(home: Path, check: Check | None) -> Iterator[Finding]:
                 if check is not None and not retired:
                     check(path)
             except (ServingError, OSError) as error:
-                yield Finding(text=f"user {user!r}: version {path.name}: {error}", damage=True)
+                if path.exists():  # not collected meanwhile
+                    yield Finding(text=f"user {user!r}: version {path.name}: {error}", damage=True)
                 continue
             if not retired:
                 served.add(path.name)
-            state = "retired" if retired else "current" if path.name == history[0] else "served"
+            state = "retired" if retired else "current" if path.name in history[:1] else "served"
             yield Finding(text=f"user {user!r}: version {path.name} ({state})", damage=False)
-        elif path.name not in (CURRENT, USER_FILE):
+        elif path.name not in (CURRENT, ERASED, USER_FILE):
             yield Finding(text=f"{path}: no part of the store; take it away", damage=True)
-    if history[0] not in served:
+    if served.isdisjoint(history[:1]) and history == _history(home) != []:
         yield Finding(
             text=f"user {user!r}: the current version {history[0]} cannot be served; "
             "roll back or publish again",
             damage=True,
         )
+
+
+def _listed(home: Path) -> list[Path]:
+    """What is in a user's folder; nothing once it is gone."""
+    try:
+        return sorted(home.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _history(home: Path) -> list[str]:
+    """What was current, read once more: another process may have published or erased meanwhile."""
+    try:
+        return read_history(home)
+    except StoreError:
+        return []
 
 
 def verify_version(folder: Path, user: str) -> Version:

@@ -9,11 +9,13 @@ Fields left out on purpose, each of which reaches past the caller:
   trained with, the first a program as well;
 * ``prompt_embeds``, ``mm_processor_kwargs``, ``media_io_kwargs`` and all content but text: tensors,
   files and addresses for the server to open;
-* ``structured_outputs``, ``use_beam_search``: work without bound for one request.
+* ``structured_outputs``, ``use_beam_search``: work without bound for one request;
+* ``prompt_logprobs``, and ``echo``, which asks for them together with ``logprobs``: figures for the
+  whole prompt at once, for which vLLM has run out of memory with all it served.
 
-vLLM accepts unknown fields silently and gains more with each release, so the list says what is
-known to be harmless, and the rest is refused by name. ``model`` and ``cache_salt`` are written by
-the tenant layer itself.
+vLLM accepts unknown fields silently and gains more with each release, so the list says what reaches
+the caller's own request alone, and the rest is refused by name; ``bounds`` says how much of it.
+``model`` and ``cache_salt`` are written by the tenant layer itself.
 """
 
 from __future__ import annotations
@@ -45,12 +47,10 @@ _BOTH = frozenset(
         "add_special_tokens",
         "allowed_token_ids",
         "bad_words",
-        "echo",
         "ignore_eos",
         "include_stop_str_in_output",
         "min_p",
         "min_tokens",
-        "prompt_logprobs",
         "repetition_penalty",
         "return_token_ids",
         "return_tokens_as_token_ids",
@@ -80,7 +80,7 @@ FORWARDED: Mapping[Route, frozenset[str]] = MappingProxyType(
         Route.COMPLETIONS: _BOTH | {"prompt"},
     }
 )
-"""Fields that go on unchanged."""
+"""Fields that go on."""
 
 DROPPED = frozenset(
     {
@@ -98,17 +98,31 @@ DROPPED = frozenset(
 ``cache_salt`` is one of them since the caller's own is made here."""
 
 
-def forwarded(route: Route, body: Mapping[str, Any], *, max_sequences: int) -> dict[str, Any]:
+# Of a message: what vLLM reads, and what the answers have that clients send back.
+_MESSAGE = frozenset(
+    {
+        "annotations",
+        "content",
+        "name",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "role",
+        "tool_call_id",
+        "tool_calls",
+    }
+)
+
+
+def forwarded(route: Route, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of ``body`` that go on, without ``model``.
 
     Args:
         route: a key of ``FORWARDED``.
         body: what the caller sent.
-        max_sequences: most sequences that one request may have generated: prompts times ``n``.
 
     Raises:
-        RequestError: a field is not forwarded, some content is not text, or too many sequences are
-            asked for.
+        RequestError: a field is not forwarded, or some content is not text.
     """
     allowed = FORWARDED[route]
     result: dict[str, Any] = {}
@@ -118,47 +132,32 @@ def forwarded(route: Route, body: Mapping[str, Any], *, max_sequences: int) -> d
         elif name != "model" and name not in DROPPED:
             raise refuse("field", f"the field {name[:80]!r} is not offered here", param=name[:80])
     if route is Route.CHAT:
-        _check_text(result.get("messages"))
-    sequences = _prompts(result.get("prompt")) * _choices(result.get("n"))
-    if sequences > max_sequences:
-        raise refuse(
-            "field",
-            f"the request asks for {sequences} sequences (prompts times n); "
-            f"{max_sequences} is the most",
-            param="n",
-        )
+        messages = result.get("messages")
+        # What is no list of objects is vLLM's to refuse.
+        for index, message in enumerate(messages if isinstance(messages, list) else ()):
+            if isinstance(message, dict):
+                _check_message(f"messages[{index}]", message)
     return result
 
 
-def _check_text(messages: Any) -> None:
-    """Refuse all content but text; what else is wrong with messages is vLLM's to say."""
-    for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else ():
-            # vLLM tells a part's kind by its keys when it has no type, so the keys are compared.
-            if (
-                not isinstance(part, dict)
-                or part.keys() != {"type", "text"}
-                or part["type"] != "text"
-            ):
-                raise refuse(
-                    "field",
-                    f"messages[{index}].content: parts are {{'type': 'text', 'text': ...}} only",
-                    param="messages",
-                )
-
-
-def _prompts(prompt: Any) -> int:
-    """How many prompts a completion has: a list is one of token ids or one of prompts."""
-    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
-        return len(prompt)
-    return 1
-
-
-def _choices(n: Any) -> int:
-    if n is None:
-        return 1
-    # pydantic would read "3", 3.0 and true as numbers, too: here there is one spelling.
-    if type(n) is not int or n < 1:
-        raise refuse("field", "n: a whole number from 1 is expected", param="n")
-    return n
+def _check_message(place: str, message: Mapping[str, Any]) -> None:
+    """Refuse all content but text, wherever a message may hold it."""
+    for name, value in message.items():
+        if name not in _MESSAGE and value is not None:
+            raise refuse("field", f"{place}: {name[:80]!r} is not offered here", param="messages")
+    content = message.get("content")
+    if not isinstance(content, str | list | None):
+        raise refuse("field", f"{place}.content: a text is expected", param="messages")
+    for part in content if isinstance(content, list) else ():
+        # vLLM tells a part's kind by its keys when it has no type, so the keys are compared.
+        if (
+            not isinstance(part, dict)
+            or part.keys() != {"type", "text"}
+            or part["type"] != "text"
+            or not isinstance(part["text"], str)
+        ):
+            raise refuse(
+                "field",
+                f"{place}.content: parts are {{'type': 'text', 'text': ...}} only",
+                param="messages",
+            )

@@ -1,12 +1,14 @@
 """Bearer keys in a file: only their hashes are stored, and revoking one needs no restart.
 
 A key is ``perce-<id>-<secret>``, 256 random bits behind a public id. The id finds the entry, so a
-key is checked as fast with a million users as with one; hashes are then compared in constant time.
+key is checked as fast with a million users as with one, once the file is read, which takes a server
+some microseconds a key after each change; hashes are then compared in constant time.
 SHA-256 without salt or stretching is enough for secrets that nobody chose: nothing can be guessed.
 
 The file is JSON, replaced whole under a lock. Readers look at its inode and times before each use
 and read it anew when they changed. One that cannot be read lets nobody in: the keys of before might
-hold one that was just revoked.
+hold one that was just revoked. An answer under way goes on; and on a file system that remembers
+times for a while, as NFS does for seconds, a change is seen that much later.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from perce_serving.errors import KeyFileError, UserError
+from perce_serving.files import move
 from perce_serving.tenant.identity import Caller
 
 FORMAT = "perce-keys/1"
@@ -150,15 +153,16 @@ class KeyFile:
     @contextmanager
     def _editing(self) -> Iterator[dict[str, KeyEntry]]:
         """Yield the entries under the lock; what they are then replaces the file."""
-        lock = self.path.with_name(f"{self.path.name}.lock")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with lock.open("a") as handle:
+            # By a link, the file itself is edited: it is what those who know it by its name read.
+            path = self.path.resolve()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.with_name(f"{path.name}.lock").open("a") as handle:
                 # Given back by the system even if this process is killed.
                 fcntl.flock(handle, fcntl.LOCK_EX)
-                entries = _read(self.path) if self.path.exists() else {}
+                entries = _read(path) if path.exists() else {}
                 yield entries
-                _write(self.path, entries)
+                _write(path, entries)
         except OSError as error:
             raise KeyFileError(f"{self.path}: cannot be written: {error.strerror}") from error
 
@@ -172,7 +176,7 @@ def _stamp(path: Path) -> _Stamp:
         status = path.stat()
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
-    # A file that was replaced has another inode, whatever the resolution of the clock.
+    # The time alone tells a file that was replaced (``_write``); the rest, one edited by hand.
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
@@ -236,14 +240,18 @@ def _write(path: Path, entries: Mapping[str, KeyEntry]) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content))
+            file.flush()
             if path.exists():
                 # Who could read it still can: the server may run as another user than the operator.
                 before = path.stat()
                 os.fchown(handle, before.st_uid, before.st_gid)
                 os.fchmod(handle, stat.S_IMODE(before.st_mode))
-            file.write(json.dumps(content))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+                # Later than the one before, whatever the clock and its resolution: inode and size
+                # may well be those of a file that a server has read.
+                later = max(os.fstat(handle).st_mtime_ns, before.st_mtime_ns + 1)
+                os.utime(handle, ns=(later, later))
+            os.fsync(handle)
+        move(Path(name), path)
     finally:
         Path(name).unlink(missing_ok=True)

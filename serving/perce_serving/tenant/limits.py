@@ -15,17 +15,46 @@ class Limits:
     """Bounds on one user's requests.
 
     Raises:
-        ValueError: a bound is not over 0, or the burst is under one request.
+        ValueError: a number is not over 0, or the burst is under one request.
     """
 
-    body_bytes: int = 1 << 20
-    """Most bytes of a body: a context of 128k tokens is about half of the default."""
+    body_bytes: int = 1 << 18
+    """Most bytes of a body: some 64k tokens of text. Reading one takes the event loop, and with it
+    all streams of the server, up to 0.2 s a MiB."""
 
     body_seconds: float = 30.0
     """Within which a body has to arrive."""
 
+    bodies: int = 8
+    """Most bodies of a user that are read at once: what one user holds in memory ahead of the gate
+    is this many times ``body_bytes``."""
+
+    answer_seconds: float = 300.0
+    """Longest time of an answer, from the gate to its end: what is longer is cut off."""
+
+    send_seconds: float = 30.0
+    """Within which a caller has to take a piece of the answer from a server whose buffer is full;
+    the answer of one who reads no further is cut off."""
+
     sequences: int = 8
     """Most sequences that one request generates: its prompts times ``n``."""
+
+    tokens: int = 1024
+    """Most tokens of an answer, and those of a chat that asks for no number. vLLM refuses what
+    prompt and answer together have over the model's context, so this is to be well under that."""
+
+    texts: int = 16
+    """Most texts in ``stop``, and in ``bad_words``."""
+
+    text_chars: int = 256
+    """Most characters of each of those."""
+
+    token_ids: int = 1024
+    """Most tokens in ``logit_bias``, ``allowed_token_ids`` and ``stop_token_ids``, each."""
+
+    schemas: bool = False
+    """Whether tools and JSON schemas are taken. Each becomes a grammar, and nothing bounds how long
+    compiling one takes: for callers who are trusted."""
 
     rate: float = 5.0
     """Requests per second that a user may keep up."""
@@ -34,8 +63,9 @@ class Limits:
     """Requests that a user who was idle may send at once."""
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "body_seconds", "sequences", "rate", "burst"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
+            if name == "schemas":
+                continue
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}: a finite number over 0 is expected")
         if self.burst < 1:

@@ -2,7 +2,8 @@
 
 A request passes, in this order: its key, its user's rate, the route, the body, the fields, the
 model, the gate. Whatever is refused on the way never reaches the application; what does reach it is
-rebuilt from what was checked: path, headers and body alike. Responses are not touched.
+rebuilt from what was checked: path, headers and body alike. Responses are not touched, but for one
+that takes too long.
 
 vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last
 one named outermost. So a server subclasses ``TenantMiddleware`` with its parts, and names it last.
@@ -10,17 +11,20 @@ one named outermost. So a server subclasses ``TenantMiddleware`` with its parts,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NoReturn
 
-from perce_serving.errors import KeyFileError, RequestError, ServingError, StoreError
+from perce_serving.errors import RequestError, ServingError
 from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
 from perce_serving.tenant.body import DisconnectedError, Message, Receive
+from perce_serving.tenant.bounds import bounded
 from perce_serving.tenant.fields import forwarded
 from perce_serving.tenant.identity import Caller, Identity
 from perce_serving.tenant.limits import Limits, RateLimit
@@ -76,6 +80,7 @@ class TenantMiddleware:
         self._rate_limit = rate_limit
         self._secret = check_secret(secret)
         self._metrics = metrics
+        self._bodies: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection.
@@ -102,15 +107,54 @@ class TenantMiddleware:
             except DisconnectedError:
                 return
             except RequestError as error:
-                self._metrics.refused(error.code)
-                headers, content = response(error)
-                await _answer(send, error.status, headers, content)
+                await self._refuse(error, send)
                 return
             if isinstance(passed, bytes):
-                await _answer(send, 200, [(b"content-type", b"application/json")], passed)
+                headers = [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(passed)).encode()),
+                ]
+                await _send_whole(send, 200, headers, passed)
             else:
                 inner, content = passed
-                await self._app(inner, _replaying(content, receive), send)
+                await self._answer(inner, _replaying(content, receive), send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer, for no longer than an answer may take.
+
+        One that has begun is cut off without its end, by which clients tell that it is not whole.
+        """
+        limits = self._limits
+        end = asyncio.get_running_loop().time() + limits.answer_seconds
+        begun = False
+
+        async def bounded_send(message: Message) -> None:
+            nonlocal begun
+            if deadline.expired():
+                return  # an end that the application gives on its way out would look like one
+            begun = True
+            deadline.reschedule(min(end, asyncio.get_running_loop().time() + limits.send_seconds))
+            await send(message)
+            if not deadline.expired():
+                deadline.reschedule(end)
+
+        try:
+            async with asyncio.timeout_at(end) as deadline:
+                await self._app(scope, receive, bounded_send)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the application's own
+            _log.warning("an answer was cut off: it took too long, or its caller did not read it")
+            if not begun:
+                await self._refuse(
+                    refuse("long", f"no answer within {limits.answer_seconds:g} s; ask for less"),
+                    send,
+                )
+
+    async def _refuse(self, error: RequestError, send: Send) -> None:
+        self._metrics.refused(error.code)
+        headers, content = response(error)
+        await _send_whole(send, error.status, headers, content)
 
     async def _check(
         self, scope: Scope, receive: Receive, held: AsyncExitStack
@@ -158,27 +202,48 @@ class TenantMiddleware:
     ) -> dict[str, Any]:
         """Read the body: the fields that go on, the caller's salt, and ``model`` as asked for."""
         limits = self._limits
-        asked = bodies.parse(
-            await bodies.read(
+        with self._reading_one_of(user):
+            body = await bodies.read(
                 receive, scope["headers"], limit=limits.body_bytes, seconds=limits.body_seconds
             )
-        )
-        content = forwarded(route, asked, max_sequences=limits.sequences)
+        asked = bodies.parse(body)
+        content = bounded(route, forwarded(route, asked), limits)
         content["cache_salt"] = cache_salt(self._secret, user)
         content["model"] = asked.get("model")
         return content
 
+    @contextmanager
+    def _reading_one_of(self, user: str) -> Iterator[None]:
+        """Count a body of a user that is being read, and refuse it if there are too many."""
+        if self._bodies[user] >= self._limits.bodies:
+            raise refuse(
+                "waiting",
+                f"{self._bodies[user]} of your requests are being sent; let one arrive",
+                retry_after=1.0,
+            )
+        self._bodies[user] += 1
+        try:
+            yield
+        finally:
+            self._bodies[user] -= 1
+            if not self._bodies[user]:
+                del self._bodies[user]
+
 
 @contextmanager
 def _reading(code: str) -> Iterator[None]:
-    """Refuse the request with ``code`` where a file of the server's own cannot be read.
+    """Refuse the request with ``code`` where what the server knows of its users cannot be read.
 
-    Which file, and why, is the operator's business: it is logged, not answered.
+    Whatever was raised, by a platform's own identity or a file system: nobody gets in by it. What
+    it was is the operator's business: it is logged, not answered.
     """
     try:
         yield
-    except (KeyFileError, StoreError) as error:
-        _log.error("refused with %r: %s", code, error)
+    except RequestError:
+        raise
+    except Exception as error:
+        # This project's own errors say all in their one line.
+        _log.error("refused with %r: %s", code, error, exc_info=not isinstance(error, ServingError))
         raise refuse(code, f"the server's {code} cannot be read now; try later") from error
 
 
@@ -199,7 +264,7 @@ async def _disconnect(receive: Receive) -> NoReturn:
     raise DisconnectedError
 
 
-async def _answer(
+async def _send_whole(
     send: Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes
 ) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -50,6 +50,7 @@ class Models:
         adapters: the store.
         base: the name under which the server serves the base model.
         shared: the user whose current adapter is for all who have none; None for the base model.
+            An id of nobody's own: who holds a key for it can ask for all its versions by name.
 
     Raises:
         UserError: ``shared`` may not be an id.

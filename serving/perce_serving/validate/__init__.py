@@ -1,7 +1,7 @@
 """Whether an adapter may be served: checked from its bytes, without torch.
 
-A configuration and weights that pass are what vLLM serves as PEFT would: nothing is ignored, no
-value spoils what other users get, and every layer fits the base model.
+A configuration and weights that pass are what vLLM serves as PEFT would: nothing is ignored, every
+layer fits the base model, every value is finite, and what a layer adds is bounded.
 """
 
 from perce_serving.faults import Fault

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,8 +42,6 @@ class BaseModel:
     """Its short name (``short_name``)."""
     layers: dict[str, tuple[int, int]]
     """Outputs and inputs of each matrix of weights, by the module's name."""
-    fingerprint: str
-    """SHA-256 over name, configuration and layers, in hexadecimal digits."""
 
     @classmethod
     def read(cls, folder: Path, *, name: str | None = None) -> BaseModel:
@@ -58,14 +55,14 @@ class BaseModel:
             ValidationError: a file is absent or corrupt, or the weights are quantised.
             OSError: a file cannot be read.
         """
-        config_text = _read(folder / _CONFIG)
-        config = parse_object(config_text, fault=Fault.CONFIG_SYNTAX, file=str(folder / _CONFIG))
+        path = folder / _CONFIG
+        config = parse_object(_read(path), fault=Fault.CONFIG_SYNTAX, file=str(path))
         if config.get("quantization_config"):
             raise ValidationError(
                 Fault.UNSUPPORTED,
                 "the weights are quantised, and their shapes say nothing of the layers; "
                 "give the folder of the model as it was before",
-                file=str(folder / _CONFIG),
+                file=str(path),
                 field="quantization_config",
             )
         layers: dict[str, tuple[int, int]] = {}
@@ -78,9 +75,7 @@ class BaseModel:
             for key, tensor in tensors.items():
                 if key.endswith(".weight") and len(tensor.shape) == _MATRIX:
                     layers[key.removesuffix(".weight")] = (tensor.shape[0], tensor.shape[1])
-        known = short_name(name or str(folder.absolute()))
-        digest = hashlib.sha256(f"{known}\0{sorted(layers.items())}\0".encode() + config_text)
-        return cls(name=known, layers=layers, fingerprint=digest.hexdigest())
+        return cls(name=short_name(name or str(folder.absolute())), layers=layers)
 
 
 def _weight_files(folder: Path) -> list[Path]:

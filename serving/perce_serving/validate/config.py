@@ -23,13 +23,13 @@ MOST_CONFIG = 1 << 20
 
 _OF_TRAINING = frozenset({
     # How it was trained and where it came from, nothing of what it computes.
-    "auto_mapping", "ensure_weight_tying", "eva_config", "exclude_modules", "inference_mode",
-    "layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "peft_version",
-    "qalora_group_size", "revision",
+    "auto_mapping", "ensure_weight_tying", "eva_config", "inference_mode", "layers_pattern",
+    "lora_dropout", "megatron_core", "peft_version", "qalora_group_size", "revision",
 })  # fmt: skip
 _READ_HERE = frozenset({
-    "base_model_name_or_path", "bias", "init_lora_weights", "lora_alpha", "peft_type", "r",
-    "target_modules", "task_type", "use_rslora",
+    "base_model_name_or_path", "bias", "exclude_modules", "init_lora_weights",
+    "layers_to_transform", "lora_alpha", "peft_type", "r", "target_modules", "task_type",
+    "use_rslora",
 })  # fmt: skip
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Values of ``init_lora_weights`` that leave the base model's weights as they are."""
@@ -48,6 +48,26 @@ class AdapterConfig:
     """What the engine multiplies B with."""
     targets: frozenset[str] | None
     """Ends of the names of the modules it is for; None where the configuration has a pattern."""
+    excluded: frozenset[str]
+    """Ends of the names of modules it is not for, all the same."""
+    layers: frozenset[int] | None
+    """Numbers of the layers it is for; None for all."""
+
+    def is_for(self, module: str) -> bool:
+        """Whether PEFT would load weights for this module, and not ignore them.
+
+        As ``check_target_module_exists`` in ``peft/tuners/tuners_utils.py``, patterns aside.
+        """
+        parts = module.split(".")
+        ends = {".".join(parts[start:]) for start in range(len(parts))}
+        if not self.excluded.isdisjoint(ends):
+            return False
+        if self.targets is None or module in self.targets:
+            return True
+        # The first number after two parts of a name: experts inside a layer have numbers as well.
+        numbers = [int(part) for part in parts[2:-1] if part.isdecimal()]
+        in_layer = self.layers is None or not self.layers.isdisjoint(numbers[:1])
+        return in_layer and not self.targets.isdisjoint(ends)
 
 
 def parse_config(text: bytes, base: BaseModel, *, max_rank: int) -> AdapterConfig:
@@ -69,7 +89,13 @@ def parse_config(text: bytes, base: BaseModel, *, max_rank: int) -> AdapterConfi
     _check_features(config)
     _check_base(config, base)
     rank = _rank(config, max_rank)
-    return AdapterConfig(rank=rank, scaling=_scaling(config, rank), targets=_targets(config))
+    return AdapterConfig(
+        rank=rank,
+        scaling=_scaling(config, rank),
+        targets=_targets(config),
+        excluded=_excluded(config),
+        layers=_layers(config),
+    )
 
 
 def _check_features(config: dict[str, Any]) -> None:
@@ -129,19 +155,44 @@ def _scaling(config: dict[str, Any], rank: int) -> float:
 
 
 def _targets(config: dict[str, Any]) -> frozenset[str] | None:
-    targets = config.get("target_modules")
-    # A pattern is not tried on anything: whoever writes one could make it take for ever.
-    if isinstance(targets, str) and targets:
+    if not config.get("target_modules"):
+        raise _refused(Fault.CONFIG_FIELD, "target_modules", config, "must name a module")
+    return _names(config, "target_modules")
+
+
+def _excluded(config: dict[str, Any]) -> frozenset[str]:
+    if not config.get("exclude_modules"):
+        return frozenset()
+    return _names(config, "exclude_modules") or frozenset()
+
+
+def _names(config: dict[str, Any], field: str) -> frozenset[str] | None:
+    """Ends of modules' names; None for a pattern.
+
+    A pattern is not tried on anything: whoever writes one could make it take for ever.
+    """
+    names = config[field]
+    if isinstance(names, str):
         return None
-    if isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets):
-        return frozenset(targets)
-    raise _refused(
-        Fault.CONFIG_FIELD, "target_modules", config, "must be a list of names, or a pattern"
-    )
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return frozenset(names)
+    raise _refused(Fault.CONFIG_FIELD, field, config, "must be a list of names, or a pattern")
+
+
+def _layers(config: dict[str, Any]) -> frozenset[int] | None:
+    field = "layers_to_transform"
+    match config.get(field):
+        case None | []:
+            return None
+        case int(number) if type(number) is int:
+            return frozenset([number])
+        case [*numbers] if all(type(number) is int for number in numbers):
+            return frozenset(numbers)
+    raise _refused(Fault.CONFIG_FIELD, field, config, "must be a number, or a list of numbers")
 
 
 def _refused(fault: Fault, field: str, config: dict[str, Any], remedy: str) -> ValidationError:
     shown = repr(config.get(field))
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
+    if len(shown) > _MOST_SHOWN:
+        shown = shown[:_MOST_SHOWN] + "..."
     return ValidationError(fault, f"{shown}: {remedy}", file=CONFIG_FILE, field=field[:200])

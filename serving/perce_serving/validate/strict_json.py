@@ -1,4 +1,7 @@
-"""JSON as two readers could not read differently: no key twice, no NaN, bounded nesting."""
+"""JSON as two readers could not read differently: no key twice, no NaN, bounded nesting.
+
+Nor "-0", which some read as an integer, nor halves of surrogate pairs, which some refuse.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,13 @@ def parse_object(text: bytes, *, fault: Fault, file: str) -> dict[str, Any]:
     """
     try:
         parsed = json.loads(
-            text.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
+            text.decode(),
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_constant=_refuse_constant,
         )
+        if b"\\u" in text:
+            json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError:
         raise ValidationError(fault, "JSON nested too deeply; write it anew", file=file) from None
     except ValueError as error:
@@ -40,6 +48,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key[:80]!r} is there twice")
         parsed[key] = value
     return parsed
+
+
+def _integer(digits: str) -> int:
+    if digits == "-0":
+        raise ValueError("-0 is not an integer")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

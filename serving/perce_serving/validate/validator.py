@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
-from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, open_regular
+from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, open_regular, read_content
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel
@@ -18,6 +19,18 @@ ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _REMEMBERED = 4096
 _Known = tuple[str | tuple[int, ...], ...]
+
+
+class _Refusal(NamedTuple):
+    """What an error said: one that is raised twice would grow with every frame it came through."""
+
+    code: str
+    message: str
+    file: str | None
+    field: str | None
+
+    def error(self) -> ValidationError:
+        return ValidationError(self.code, self.message, file=self.file, field=self.field)
 
 
 class Validator:
@@ -40,7 +53,7 @@ class Validator:
         self._base = base
         self._max_rank = max_rank
         self._lock = Lock()
-        self._found: OrderedDict[_Known, ValidationError | None] = OrderedDict()
+        self._found: OrderedDict[_Known, _Refusal | None] = OrderedDict()
 
     def check(self, folder: Path) -> None:
         """Check the adapter in a folder, reading all of it once.
@@ -63,6 +76,9 @@ class Validator:
     def check_version(self, folder: Path, version: str) -> None:
         """Check a stored version, in microseconds where it is known and its files are untouched.
 
+        That its content has the hash it is called by is checked as well: what was published under
+        a name is what is served under it.
+
         Args:
             folder: what the store opened.
             version: the hash of its content, by which the store calls it.
@@ -75,22 +91,25 @@ class Validator:
         known: _Known = (version, *(_stamp(folder / name) for name in ADAPTER_FILES))
         with self._lock:
             if known in self._found:
-                found = self._found[known]
-                if found is not None:
-                    raise found
+                self._found.move_to_end(known)
+                refusal = self._found[known]
+                if refusal is not None:
+                    raise refusal.error()
                 return
         try:
+            if read_content(folder).version != version:
+                raise ValidationError(Fault.CHANGED, "not what was published; publish it again")
             self.check(folder)
-            found = None
         except ValidationError as error:
-            # Without the frames it came through, which would be kept as long as it is.
-            found = error.with_traceback(None)
+            self._remember(known, _Refusal(error.code, error.message, error.file, error.field))
+            raise
+        self._remember(known, None)
+
+    def _remember(self, known: _Known, refusal: _Refusal | None) -> None:
         with self._lock:
-            self._found[known] = found
+            self._found[known] = refusal
             if len(self._found) > _REMEMBERED:
                 self._found.popitem(last=False)
-        if found is not None:
-            raise found
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""A look at every value: none may spoil the key-value cache that users share.
+"""A look at every value, since what an adapter computes enters a cache that users share.
 
 vLLM casts an adapter to the dtype it serves in and multiplies B by the scaling. A value counts as
 bad if it is not finite in float16, the narrowest of those dtypes, at either of these steps.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from perce_serving.faults import Fault
 
 FLOAT16_MAX = 65504.0
+Norms = NDArray[np.float32]
 _BLOCK = 1 << 20
 
 
@@ -72,11 +73,42 @@ def find_fault(file: BinaryIO, begin: int, end: int, dtype: str, most: float) ->
         return Fault.NAN
     if largest == form.infinity:
         return Fault.INFINITE
-    return Fault.TOO_LARGE if _value(largest, dtype) > most else None
+    value = _floats(np.array([largest], form.bits), dtype)[0]
+    return Fault.TOO_LARGE if value > most else None
 
 
-def _value(bits: int, dtype: str) -> float:
+def row_norms(file: BinaryIO, begin: int, shape: tuple[int, int], dtype: str) -> Norms:
+    """Euclidean norm of each row of a matrix in which ``find_fault`` has found none.
+
+    Args:
+        file: open for reading.
+        begin: first byte of the matrix.
+        shape: its rows and columns.
+        dtype: of ``DTYPES``.
+
+    Raises:
+        EOFError: the file ends before the matrix.
+        OSError: the file cannot be read.
+    """
+    rows, columns = shape
+    width = columns * item_size(dtype)
+    file.seek(begin)
+    norms = np.empty(rows, np.float32)
+    step = max(1, _BLOCK // width)
+    for start in range(0, rows, step):
+        part = norms[start : start + step]
+        block = file.read(len(part) * width)
+        if len(block) != len(part) * width:
+            raise EOFError
+        values = _floats(np.frombuffer(block, _FORMATS[dtype].bits), dtype).reshape(-1, columns)
+        np.sqrt(np.einsum("ij,ij->i", values, values), out=part)
+    return norms
+
+
+def _floats(bits: NDArray[np.uint32 | np.uint16], dtype: str) -> Norms:
+    """Values by their bits."""
     if dtype == "F16":
-        return float(np.uint16(bits).view(np.float16))
-    # bfloat16 is the upper half of a float32.
-    return float(np.uint32(bits << 16 if dtype == "BF16" else bits).view(np.float32))
+        return bits.view(np.float16).astype(np.float32)
+    if dtype == "BF16":  # the upper half of a float32
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits.view(np.float32)

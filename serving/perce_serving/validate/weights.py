@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from perce_serving.adapter_files import WEIGHTS_FILE, open_regular
 from perce_serving.errors import ValidationError
@@ -12,15 +15,27 @@ from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel
 from perce_serving.validate.config import AdapterConfig
 from perce_serving.validate.header import Tensor, read_header
-from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size
+from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size, row_norms
 
 MOST_HEADER = 4 << 20
 """Bytes of the longest header that is read: some 30,000 tensors, where a large model has 2,000."""
 
+MOST_CHANGE = 1024.0
+"""Most that a pair may add to any output of its layer, for inputs whose root mean square is 1.
+
+Trained adapters add about 1 (SmolLM2-135M at rank 8: 0.54 by the same bound). The inputs of
+attention and MLP come from a norm, whose gain multiplies the bound: float16 holds 64 times as much,
+so that keys and values stay finite there too. Inside an MLP, two such outputs are multiplied before
+the third layer: some 1e14 over all of a model, with a gain of 64, which bfloat16 and float32 hold
+and float16 does not.
+"""
+
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight", re.ASCII)
-_NOT_LINEAR = frozenset(
-    ["embed_in", "embed_out", "embed_tokens", "lm_head", "word_embeddings", "wpe", "wte"]
-)
+_HALF_A, _HALF_B = ".lora_A.weight", ".lora_B.weight"
+_NOT_LINEAR = frozenset([
+    "embed_in", "embed_out", "embed_positions", "embed_tokens", "lm_head", "position_embeddings",
+    "token_type_embeddings", "word_embeddings", "wpe", "wte",
+])  # fmt: skip
 """Last parts of the names of matrices that look words up or score them."""
 
 _MEANING = {
@@ -42,6 +57,9 @@ def check_weights(folder: Path, config: AdapterConfig, base: BaseModel) -> None:
         _check_pairs(tensors, config, base)
         for name, tensor in tensors.items():
             _check_values(file, name, tensor, config)
+        for name in tensors:
+            if name.endswith(_HALF_B):
+                _check_change(file, name, tensors, config)
 
 
 def _check_pairs(tensors: dict[str, Tensor], config: AdapterConfig, base: BaseModel) -> None:
@@ -69,15 +87,13 @@ def _check_module(name: str, module: str, config: AdapterConfig, base: BaseModel
         raise _refused(
             Fault.EXTRA_MODULE, name, f"{base.name!r} has no such layer; train on that model"
         )
-    parts = module.split(".")
-    if parts[-1] in _NOT_LINEAR:
+    if module.rpartition(".")[2] in _NOT_LINEAR:
         raise _refused(
             Fault.UNSUPPORTED, name, "not every model is served with it; train 'all-linear'"
         )
-    ends = {".".join(parts[start:]) for start in range(len(parts))}
-    if config.targets is not None and config.targets.isdisjoint(ends):
+    if not config.is_for(module):
         raise _refused(
-            Fault.NOT_TARGETED, name, "target_modules names no such module; save the adapter anew"
+            Fault.NOT_TARGETED, name, "the configuration is not for it; save the adapter anew"
         )
 
 
@@ -99,14 +115,44 @@ def _check_form(name: str, tensor: Tensor, half: str, rank: int, layer: tuple[in
 
 
 def _check_values(file: BinaryIO, name: str, tensor: Tensor, config: AdapterConfig) -> None:
-    scaled = name.endswith(".lora_B.weight")
+    scaled = name.endswith(_HALF_B)
     most = FLOAT16_MAX / max(1.0, config.scaling if scaled else 1.0)
     try:
         fault = find_fault(file, tensor.begin, tensor.end, tensor.dtype, most)
     except EOFError:
-        raise _refused(Fault.TRUNCATED, name, "the file shrinks; copy it again") from None
+        raise _shrinks(name) from None
     if fault is not None:
         raise _refused(fault, name, f"{_MEANING[fault]}; train it anew, at a lower rate")
+
+
+def _check_change(
+    file: BinaryIO, name: str, tensors: dict[str, Tensor], config: AdapterConfig
+) -> None:
+    """Check what a pair, given the name of its B, may add to an output (``MOST_CHANGE``).
+
+    By Cauchy-Schwarz that is the scaling times the longest row of B, the Frobenius norm of A and
+    the norm of the input, whose root mean square times the root of its length that is.
+    """
+    try:
+        a, b = (
+            row_norms(file, half.begin, (half.shape[0], half.shape[1]), half.dtype)
+            for half in (tensors[name.removesuffix(_HALF_B) + _HALF_A], tensors[name])
+        )
+    except EOFError:
+        raise _shrinks(name) from None
+    inputs = tensors[name.removesuffix(_HALF_B) + _HALF_A].shape[1]
+    change = config.scaling * float(b.max()) * float(np.linalg.norm(a)) * math.sqrt(inputs)
+    if change > MOST_CHANGE:
+        raise _refused(
+            Fault.TOO_LARGE,
+            name,
+            f"with its other half it may change an output by {change:.3g}, {MOST_CHANGE:g} is the "
+            "most; train it anew, at a lower rate",
+        )
+
+
+def _shrinks(name: str) -> ValidationError:
+    return _refused(Fault.TRUNCATED, name, "the file shrinks; copy it again")
 
 
 def _refused(fault: Fault, name: str, message: str) -> ValidationError:

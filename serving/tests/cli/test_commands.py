@@ -35,15 +35,31 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
     assert one in good(f"retire --store adapters --user alice {one[:6]}")
     states = {line.split()[0]: line.split()[1] for line in show(good)}
     assert states == {one: "retired", two: "current"}
+    said = good(f"retire --store adapters --user alice --no-server {one[:6]}")
+    assert "files deleted" in said
+    assert [line.split()[0] for line in show(good)] == [two]
     assert "roll back first" in fails(f"retire --store adapters --user alice {two}")
 
     good("keys create --keys keys.json --user alice")
     said = good("erase --store adapters --keys keys.json --user alice")
-    assert "keys revoked: 1" in said
+    assert "keys revoked: 1, files kept" in said
+    assert LocalStore(place / "adapters").users() == ["alice"]
+    said = good("erase --store adapters --keys keys.json --user alice --no_server")
+    assert "files deleted" in said
+    assert LocalStore(place / "adapters").users() == []
     assert good("list --store adapters") == ""
     assert good("keys list --keys keys.json") == ""
     assert "publish one" in fails("show --store adapters --user alice")
     assert "neither" in fails("erase --store adapters --keys keys.json --user alice")
+
+
+def test_erasing_with_a_mistyped_file_of_keys(good: Said, fails: Said) -> None:
+    good(f"{PUBLISH} runs/alice")
+    good("keys create --keys keys.json --user alice")
+    assert "typo.json" in fails("erase --store adapters --keys typo.json --user alice")
+    good("show --store adapters --user alice")
+    assert "keys revoked: 0" in good("erase --store adapters --user alice")
+    assert "user 'alice'" in good("keys list --keys keys.json")
 
 
 def show(good: Said) -> list[str]:
@@ -53,7 +69,16 @@ def show(good: Said) -> list[str]:
 def test_a_bad_adapter_is_not_published(fails: Said, place: Path) -> None:
     line = fails(f"{PUBLISH} runs/bad")
     assert "runs/bad: adapter_config.json: use_dora" in line
-    assert not LocalStore(place / "adapters").users()
+    assert not (place / "adapters").exists()
+
+
+def test_what_is_refused_is_not_copied(
+    fails: Said, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(LocalStore, "publish")
+    with (place / "runs" / "alice" / WEIGHTS_FILE).open("ab") as file:
+        file.truncate(1 << 40)
+    assert "bytes after the last tensor" in fails(f"{PUBLISH} runs/alice")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +124,7 @@ def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> N
         place / "runs" / "named", weights(), config(base_model_name_or_path="Org/Tiny")
     )
     assert "runs/named: its base model 'Org/Tiny'" in fails(f"{PUBLISH} {folder}")
-    good(f"{PUBLISH} --model models/Tiny {folder}")
+    assert "checked against 'tiny'" in good(f"{PUBLISH} --model models/Tiny {folder}")
     assert "another model than 'other'" in fails(
         f"{PUBLISH} --model models/Tiny --model_name Org/Other {folder}"
     )

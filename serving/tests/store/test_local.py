@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
+from perce_serving.adapter_files import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    open_regular,
+    read_content,
+)
 from perce_serving.errors import StoreError, UserError, ValidationError
 from perce_serving.faults import Fault
-from perce_serving.store import AdapterStore, LocalStore
+from perce_serving.store import AdapterStore, LocalStore, layout
 from perce_serving.store.layout import CURRENT, USER_FILE, VERSION_FILE
 from perce_serving.store.scratch import SCRATCH
 from perce_serving.users import user_folder
@@ -105,6 +111,28 @@ def test_a_linked_folder_is_refused(store: LocalStore, source: Source, tmp_path:
     assert error.value.code == Fault.SYMLINK
 
 
+def test_a_folder_that_becomes_a_link_leads_nowhere(
+    store: LocalStore, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = source("1"), source("2")
+    real = os.open
+
+    def swapped_after(path: object, flags: int, *args: int, **options: int | None) -> int:
+        handle = real(path, flags, *args, **options)  # type: ignore[arg-type]
+        if path == folder:
+            folder.rename(folder.with_name("moved away"))
+            folder.symlink_to(other)
+        return handle
+
+    monkeypatch.setattr(os, "open", swapped_after)
+    with open_regular(folder / CONFIG_FILE) as file:
+        assert file.read() == b"config 1"
+    monkeypatch.undo()
+    with pytest.raises(ValidationError) as error:
+        open_regular(folder / CONFIG_FILE)
+    assert error.value.code == Fault.SYMLINK
+
+
 @pytest.mark.parametrize("version", ["", ".", "..", "../../x", "/etc", CURRENT, "0" * 63, "A" * 64])
 def test_no_version_is_a_path(store: LocalStore, source: Source, version: str) -> None:
     store.publish("alice", source("1"), check=accept)
@@ -170,6 +198,60 @@ def test_the_current_version_is_not_retired(store: LocalStore, source: Source) -
         store.collect("alice", two)
     assert store.publish("alice", source("1"), check=accept).retired is False
     assert store.rollback("alice") == two
+
+
+@pytest.mark.parametrize("older", [1, 2])
+def test_rolling_back_from_a_damaged_version(
+    store: LocalStore, root: Path, source: Source, older: int
+) -> None:
+    versions = [
+        store.publish("alice", source(str(number)), check=accept).version
+        for number in range(older + 1)
+    ]
+    (store.open("alice", versions[-1]) / VERSION_FILE).unlink()
+    assert store.rollback("alice") == versions[-2]
+    assert damage(store)[0].startswith(f"user 'alice': version {versions[-1]}")
+
+
+def test_a_version_collected_between_two_looks_was_never_served(
+    store: LocalStore, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+    store.publish("alice", source("2"), check=accept)
+    store.retire("alice", one)
+    real = Path.is_file
+
+    def collected_next(path: Path) -> bool:
+        found = real(path)
+        store.collect("alice", one)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", collected_next)
+    assert not store.has("alice", one)
+
+
+def test_what_was_current_is_remembered_within_bounds(
+    store: LocalStore, root: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_MOST_HISTORY", 3)
+    for number in range(5):
+        store.publish("alice", source(str(number)), check=accept)
+    lines = (root / user_folder("alice") / CURRENT).read_text().splitlines()
+    assert lines == [read_content(source(number)).version for number in "432"]
+
+
+def test_verify_while_another_publishes_or_erases(store: LocalStore, source: Source) -> None:
+    one = store.publish("alice", source("1"), check=accept).version
+
+    def withdraw(folder: Path) -> None:
+        store.publish("alice", source("2"), check=accept)
+        store.retire("alice", one)
+        store.collect("alice", one)
+        raise FileNotFoundError(folder)
+
+    assert not any(finding.damage for finding in store.verify(withdraw))
+    findings = store.verify(lambda folder: store.erase("alice", delete=True))
+    assert not any(finding.damage for finding in findings)
 
 
 def test_without_a_store(store: LocalStore, root: Path) -> None:

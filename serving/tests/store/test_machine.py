@@ -34,6 +34,10 @@ class Known:
     retired: dict[str, bool] = field(default_factory=dict)
     """Whether it is retired, by version, in the order of publishing."""
 
+    @property
+    def erased(self) -> bool:
+        return not self.history
+
     def served(self, version: str) -> bool:
         return self.retired.get(version) is False
 
@@ -49,9 +53,9 @@ def publish(model: Model, user: str, version: str) -> None:
 
 def rollback(model: Model, user: str, to: str | None) -> None:
     known = model.get(user, Known())
-    history = [version for version in known.history if known.served(version)]
+    history = known.history if to is not None else known.history[1:]
+    history = [version for version in history if known.served(version)]
     if to is None:
-        history = history[1:]
         if not history:
             raise StoreError
     elif not known.served(to):
@@ -63,7 +67,7 @@ def rollback(model: Model, user: str, to: str | None) -> None:
 
 def retire(model: Model, user: str, version: str) -> None:
     known = model.get(user, Known())
-    if version not in known.retired or version == known.history[0]:
+    if version not in known.retired or version in known.history[:1]:
         raise StoreError
     known.retired[version] = True
 
@@ -72,12 +76,19 @@ def collect(model: Model, user: str, version: str) -> None:
     if not model.get(user, Known()).retired.get(version):
         raise StoreError
     del model[user].retired[version]
+    if model[user].erased and not model[user].retired:
+        del model[user]
+
+
+def erase(model: Model, user: str) -> None:
+    if user in model:
+        model[user] = Known(retired=dict.fromkeys(model[user].retired, True))
 
 
 def halfway(model: Model, user: str, version: str) -> None:
     """A publishing killed when the version is there and not yet current."""
     if user in model:
-        model[user].retired[version] = False
+        model[user].retired[version] = model[user].erased
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -148,14 +159,20 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: len(self.model) > 1)
-    @rule(user=st.sampled_from(USERS))
-    def erase(self, user: str) -> None:
-        assert self.store.erase(user) == (self.model.pop(user, None) is not None)
+    @rule(user=st.sampled_from(USERS), delete=st.booleans())
+    def erase(self, user: str, delete: bool) -> None:
+        assert self.store.erase(user, delete=delete) == (user in self.model)
+        if delete:
+            self.model.pop(user, None)
+        else:
+            erase(self.model, user)
 
     @rule(
         user=st.sampled_from(USERS),
         content=st.sampled_from(CONTENTS),
-        change=st.sampled_from(["publish", "publish", "rollback", "retire", "collect", "erase"]),
+        change=st.sampled_from(
+            ["publish", "publish", "rollback", "retire", "collect", "erase", "delete"]
+        ),
         step=st.integers(0, MOST_STEPS),
     )
     def killed(self, user: str, content: int, change: str, step: int) -> None:
@@ -170,6 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
             "retire": lambda: store.retire(user, version),
             "collect": lambda: store.collect(user, version),
             "erase": lambda: store.erase(user),
+            "delete": lambda: store.erase(user, delete=True),
         }
         on_model: dict[str, list[Callable[[Model], object]]] = {
             "publish": [
@@ -179,7 +197,8 @@ class StoreMachine(RuleBasedStateMachine):
             "rollback": [lambda model: rollback(model, user, version)],
             "retire": [lambda model: retire(model, user, version)],
             "collect": [lambda model: collect(model, user, version)],
-            "erase": [lambda model: model.pop(user, None)],
+            "erase": [lambda model: erase(model, user)],
+            "delete": [lambda model: model.pop(user, None)],
         }
         allowed = [self.model]
         for apply in on_model[change]:
@@ -198,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
             return not model
         return self.store.users() == sorted(model) and all(
             {v.version: v.retired for v in self.store.versions(user)} == known.retired
-            and self.store.current(user) == known.history[0]
+            and self.store.current(user) == next(iter(known.history), None)
             for user, known in model.items()
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tracemalloc
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from asgi import Shelf, Tenancy, refusal
 from perce_serving.errors import RequestError
-from perce_serving.tenant.body import MAX_DEPTH, parse, write
+from perce_serving.tenant.body import MAX_CONTAINERS, MAX_DEPTH, parse, read, write
 from perce_serving.tenant.limits import Limits
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
@@ -78,7 +79,9 @@ def test_any_bytes_are_read_strictly_or_refused(body: bytes) -> None:
         (b'{"model": "me", "stop": "\\ud800"}', "surrogate"),
         (b'{"model": "me", "stop": ' + b"[" * 100 + b"]" * 100 + b"}", "levels"),
         (b'{"model": "me", "stop": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "levels"),
-        (b'{"a":' * 200_000, "levels"),
+        (b'{"a":' * 40_000, "levels"),
+        (b'{"a":[' + b"{}," * 80_000 + b"{}]}", "objects and lists"),
+        (b'{"a":[' + b"[]," * 80_000 + b"[]]}", "objects and lists"),
     ],
 )
 def test_a_body_that_two_parsers_may_read_differently_is_refused(body: bytes, says: str) -> None:
@@ -98,6 +101,22 @@ def test_as_deep_as_may_be_passes_and_one_deeper_does_not() -> None:
     parse(b'{"a":[' + b",".join([b"{}"] * 1000) + b"]}")
     with pytest.raises(RequestError, match="levels"):
         parse(nested(MAX_DEPTH + 1))
+
+
+def test_as_many_objects_and_lists_as_may_be_pass_and_braces_in_a_text_are_none() -> None:
+    for item in (b"{}", b"[]"):
+        for items, says in ((MAX_CONTAINERS - 2, None), (MAX_CONTAINERS - 1, "objects and lists")):
+            body = b'{"a":[' + b",".join([item] * items) + b"]}"
+            refused = refusal(lambda body=body: parse(body))
+            assert refused is None if says is None else says in str(refused)
+    parse(json.dumps({"prompt": "{[" * 50_000}).encode())
+
+
+def test_an_answer_is_short_however_long_the_key_that_appears_twice() -> None:
+    key = b'"' + b"\x7f" * 100_000 + b'"'
+    answer = Tenancy(Shelf()).ask(chunks=[b"{" + key + b":1," + key + b":2}"])
+    assert answer.status == 400
+    assert len(answer.body) < 2000
 
 
 @pytest.mark.parametrize(
@@ -164,6 +183,23 @@ def test_a_hundred_megabytes_in_chunks_are_refused_without_being_held() -> None:
     assert (answer.status, answer.error["code"]) == (413, "size")
     assert sent <= (1 << 16) + len(chunk)
     assert peak < 1 << 20
+
+
+def test_a_body_in_tiny_chunks_is_held_once() -> None:
+    text = json.dumps({"model": "me", "prompt": "a" * 100_000}).encode()
+    pieces = iter(range(0, len(text), 2))
+
+    async def receive() -> dict:
+        at = next(pieces)
+        return {"type": "http.request", "body": text[at : at + 2], "more_body": at + 2 < len(text)}
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(read(receive, [JSON], limit=1 << 18, seconds=1e6)) == text
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(text)
 
 
 def test_exactly_as_many_bytes_as_may_be_pass() -> None:

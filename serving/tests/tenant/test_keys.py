@@ -136,6 +136,46 @@ def test_a_file_of_the_same_size_is_read_anew(tmp_path: Path) -> None:
     assert caller(server, f"Bearer {new.text}") == Caller("bob")
 
 
+def test_a_file_replaced_is_later_than_the_one_before_whatever_the_clock(tmp_path: Path) -> None:
+    keys, server = with_keys(tmp_path), with_keys(tmp_path)
+    key = keys.create(Caller("ann"))
+    far = 4_000_000_000 * 10**9
+    os.utime(keys.path, ns=(far, far))
+    assert caller(server, f"Bearer {key.text}") == Caller("ann")
+    keys.revoke(key.id)
+    keys.create(Caller("bob"))
+    assert keys.path.stat().st_mtime_ns == far + 2
+    assert caller(server, f"Bearer {key.text}") is None
+
+
+def test_a_key_is_revoked_by_a_link_as_well(tmp_path: Path) -> None:
+    server = with_keys(tmp_path)
+    key = server.create(Caller("ann"))
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "keys.json"
+    link.symlink_to(server.path)
+    KeyFile(link).revoke(key.id)
+    assert caller(server, f"Bearer {key.text}") is None
+    assert link.is_symlink()
+    assert [path.name for path in link.parent.iterdir()] == ["keys.json"]  # one lock for all
+
+
+def test_a_change_is_on_the_disk_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = []
+    fsync = os.fsync
+
+    def record(handle: int) -> None:
+        flushed.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", record)
+    keys = with_keys(tmp_path)
+    keys.create(Caller("ann"))
+    assert flushed == [keys.path.stat().st_ino, tmp_path.stat().st_ino]
+
+
 @pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"format": "other/1", "keys": []}'])
 def test_a_file_that_cannot_be_read_lets_nobody_in_and_shows_no_path(
     tmp_path: Path, damage: str | None, caplog: pytest.LogCaptureFixture

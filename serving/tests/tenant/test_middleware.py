@@ -136,6 +136,38 @@ def test_a_hang_up_in_the_middle_of_the_body_is_answered_by_nothing() -> None:
     asyncio.run(main())
 
 
+def test_a_user_sends_no_more_bodies_at_once_than_may_be() -> None:
+    async def main() -> None:
+        tenancy = Tenancy(Shelf(), limits=Limits(bodies=2))
+
+        async def receive() -> dict:
+            return await asyncio.get_running_loop().create_future()
+
+        async def send(message: dict) -> None:
+            pass
+
+        headers = [(b"content-type", b"application/json"), (b"authorization", b"ann")]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/completions",
+            "headers": headers,
+        }
+        slow = [asyncio.create_task(tenancy.app(scope, receive, send)) for _ in range(2)]
+        await asyncio.sleep(0)
+        answer = await tenancy.request()
+        assert (answer.status, answer.error["code"]) == (429, "waiting")
+        assert answer.headers[b"retry-after"] == b"1"
+        assert (await tenancy.request(key="bob")).status == 200
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert (await tenancy.request()).status == 200
+        assert not tenancy.app._bodies
+
+    asyncio.run(main())
+
+
 def test_a_body_that_never_ends_is_given_up() -> None:
     async def main() -> None:
         tenancy = Tenancy(Shelf(), limits=Limits(body_seconds=0.01))
@@ -273,6 +305,7 @@ def test_through_a_stock_http_client() -> None:
             assert answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
             listed = await client.get("/v1/models", headers=ann)
             assert listed.headers["content-type"] == "application/json"
+            assert int(listed.headers["content-length"]) == len(listed.content)
             assert [model["id"] for model in listed.json()["data"]] == [
                 "me",
                 adapter_name("ann", ONE),

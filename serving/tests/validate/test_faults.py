@@ -7,17 +7,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE
 from perce_serving.errors import ValidationError
 from perce_serving.validate import BaseModel, Fault, Validator
+from perce_serving.validate.weights import MOST_CHANGE
 from validate.adapters import (
     HIDDEN,
     LAYERS,
     RANK,
     Arrays,
     config,
+    encode,
     name,
     pack,
     put,
@@ -75,6 +78,9 @@ FIELDS: list[tuple[Fault, dict[str, object], str]] = [
     (Fault.CONFIG_FIELD, {"target_modules": []}, "target_modules"),
     (Fault.CONFIG_FIELD, {"target_modules": ""}, "target_modules"),
     (Fault.CONFIG_FIELD, {"target_modules": ["q_proj", 1]}, "target_modules"),
+    (Fault.CONFIG_FIELD, {"exclude_modules": {"q_proj": 1}}, "exclude_modules"),
+    (Fault.CONFIG_FIELD, {"layers_to_transform": "7"}, "layers_to_transform"),
+    (Fault.CONFIG_FIELD, {"layers_to_transform": [True]}, "layers_to_transform"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": "Org/Tiny-Instruct"}, "Tiny-Instruct"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": None}, "base_model_name_or_path"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": ["Tiny"]}, "base_model_name_or_path"),
@@ -180,6 +186,39 @@ def test_a_module_that_is_not_targeted(validator: Validator, folder: Path) -> No
     validator.check(write_adapter(folder, arrays, config(target_modules="(a+)+$")))
 
 
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"exclude_modules": ["v_proj"]}, "v_proj"),
+        ({"exclude_modules": ["v_proj"], "target_modules": "a pattern"}, "v_proj"),
+        ({"layers_to_transform": [1, 7]}, "layers.0"),
+        ({"layers_to_transform": 0}, "layers.1"),
+    ],
+)
+def test_modules_that_peft_would_ignore(
+    validator: Validator, folder: Path, changes: dict[str, object], part: str
+) -> None:
+    error = refused(validator, write_adapter(folder, weights(), config(**changes)))
+    assert error.code == Fault.NOT_TARGETED
+    assert part in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exclude_modules": ["proj", "k_proj"]},
+        {"exclude_modules": []},
+        {"layers_to_transform": [0, 1]},
+        {"layers_to_transform": []},
+        {"layers_to_transform": 7, "target_modules": list(LAYERS)},  # exact names come first
+    ],
+)
+def test_modules_that_peft_would_load(
+    validator: Validator, folder: Path, changes: dict[str, object]
+) -> None:
+    validator.check(write_adapter(folder, weights(), config(**changes)))
+
+
 GOOD = pack(weights())
 LENGTH = int.from_bytes(GOOD[:8], "little")
 BYTES: list[tuple[Fault, bytes]] = [
@@ -198,6 +237,8 @@ BYTES: list[tuple[Fault, bytes]] = [
     (Fault.CORRUPT, pack(weights(), more="x")),
     (Fault.CORRUPT, pack(weights(), more={**entry("F32", [0], 0, 0), "extra": 1})),
     (Fault.CORRUPT, pack(weights(), more=entry("F32", [-1], 0, 0))),
+    (Fault.CORRUPT, GOOD.replace(b"[0, ", b"[-0,")),
+    (Fault.CORRUPT, pack(weights(), __metadata__={"a": "\ud800"})),
     (Fault.CORRUPT, pack(weights(), more=entry("F32", [True], 0, 0))),
     (Fault.CORRUPT, pack(weights(), more=entry("F32", "1", 0, 0))),
     (Fault.CORRUPT, pack(weights(), more=entry("F32", [1.0], 0, 0))),
@@ -252,12 +293,37 @@ def test_values_that_are_not_finite(
 def test_values_that_overflow_when_served(
     validator: Validator, folder: Path, tensor: str, alpha: float, value: float, good: bool
 ) -> None:
-    write_adapter(folder, put(weights(), tensor, value), config(lora_alpha=alpha))
+    # With the other half all zeros: it is the value alone that is looked at.
+    arrays = put(weights(), tensor, value)
+    other = B if tensor == A else A
+    dtype, values, shape = arrays[other]
+    arrays[other] = (dtype, bytes(len(values)), shape)
+    write_adapter(folder, arrays, config(lora_alpha=alpha))
     if good:
         validator.check(folder)
     else:
         error = refused(validator, folder)
         assert (error.code, error.field) == (Fault.TOO_LARGE, tensor if alpha < 1e9 else B)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize(("times", "good"), [(0.99, True), (1.01, False), (1000.0, False)])
+def test_finite_values_that_overflow_together(
+    validator: Validator, folder: Path, dtype: str, times: float, good: bool
+) -> None:
+    # Every output is RANK * HIDDEN * value, for inputs that are all 1.
+    value = times * MOST_CHANGE / (RANK * HIDDEN)
+    arrays = {name: (dtype, bytes(len(v)), shape) for name, (_, v, shape) in weights(dtype).items()}
+    for tensor, filling in [(A, 1.0), (B, value)]:
+        shape = arrays[tensor][2]
+        filled = np.full(shape, filling, np.float32)
+        arrays[tensor] = (dtype, encode(filled, dtype), shape)
+    write_adapter(folder, arrays, config(lora_alpha=RANK))
+    if good:
+        validator.check(folder)
+    else:
+        error = refused(validator, folder)
+        assert (error.code, error.field) == (Fault.TOO_LARGE, B)
 
 
 @pytest.mark.parametrize("file", ADAPTER_FILES)
@@ -286,7 +352,7 @@ def test_every_fault_of_an_adapter_has_an_example() -> None:
     shown = {fault for fault, *_ in [*FIELDS, *WEIGHTS, *BYTES]}
     elsewhere = {
         Fault.MISSING_FILE, Fault.SYMLINK, Fault.NOT_A_FILE, Fault.FILE_TOO_LARGE,
-        Fault.CONFIG_SYNTAX, Fault.NOT_TARGETED, Fault.NAN, Fault.INFINITE,
+        Fault.CHANGED, Fault.CONFIG_SYNTAX, Fault.NOT_TARGETED, Fault.NAN, Fault.INFINITE,
     }  # fmt: skip
     assert shown | elsewhere == set(Fault)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
-from perce_serving.validate import BaseModel, Validator
+from perce_serving.validate import BaseModel, Validator, values
 from perce_serving.validate.base import short_name
 from perce_serving.validate.strict_json import parse_object
-from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size
+from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size, row_norms
 from validate.adapters import config, encode, pack, weights, write_adapter
 
 GOOD = pack(weights())
@@ -125,6 +125,26 @@ def test_values_against_numpy(values: list[float], dtype: str, before: int, most
         file.write(b"\xff" * before + stored + b"\xff" * 8)
         assert len(stored) == len(values) * item_size(dtype)
         assert find_fault(file, before, before + len(stored), dtype, most) == expected
+
+
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 9),
+    dtype=st.sampled_from(DTYPES),
+    block=st.sampled_from([1, 50, 1 << 20]),
+    seed=st.integers(0, 9),
+)
+def test_norms_against_numpy(rows: int, columns: int, dtype: str, block: int, seed: int) -> None:
+    drawn = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
+    # Few bits, so that every dtype holds the same.
+    matrix = np.round(drawn * 4) / 4
+    with tempfile.TemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(values, "_BLOCK", block)
+        file.write(b"\xff" * 3 + encode(matrix, dtype))
+        found = row_norms(file, 3, (rows, columns), dtype)
+        with pytest.raises(EOFError):
+            row_norms(file, 4, (rows, columns), dtype)
+    np.testing.assert_allclose(found, np.linalg.norm(matrix, axis=1), rtol=1e-6)
 
 
 def test_values_in_every_block() -> None:

@@ -1,15 +1,16 @@
-"""What is remembered, and what the base model's fingerprint depends on."""
+"""What is remembered of versions, and what is read of the base model."""
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
 
-from perce_serving.adapter_files import ADAPTER_FILES
+from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, read_content
 from perce_serving.errors import ValidationError
 from perce_serving.validate import ENGINE_RANKS, BaseModel, Fault, Validator, validator, weights
-from validate.adapters import HIDDEN, LAYERS, config, pack, put, write_adapter, write_base
+from validate.adapters import HIDDEN, LAYERS, config, put, write_adapter, write_base
 from validate.adapters import weights as good_weights
 
 
@@ -26,6 +27,11 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
+def named(folder: Path) -> str:
+    """What the store calls this content."""
+    return read_content(folder).version
+
+
 def test_a_known_version_is_not_looked_at_again(
     base: BaseModel, tmp_path: Path, looks: list[Path]
 ) -> None:
@@ -34,11 +40,39 @@ def test_a_known_version_is_not_looked_at_again(
     tensor = next(iter(good_weights()))
     bad = write_adapter(tmp_path / "bad", put(good_weights(), tensor, float("nan")), config())
     for _ in range(2):
-        checker.check_version(good, "1")
+        checker.check_version(good, named(good))
         with pytest.raises(ValidationError) as error:
-            checker.check_version(bad, "2")
+            checker.check_version(bad, named(bad))
         assert error.value.code == Fault.NAN
     assert looks == [good, bad]
+
+
+def test_a_refusal_does_not_grow(base: BaseModel, tmp_path: Path) -> None:
+    checker = Validator(base, max_rank=8)
+    folder = write_adapter(tmp_path / "bad", good_weights(), config(use_dora=True))
+    errors = []
+    for _ in range(3):
+        with pytest.raises(ValidationError) as error:
+            checker.check_version(folder, named(folder))
+        errors.append(error.value)
+    first, second, third = errors
+    assert len({id(error) for error in errors}) == 3
+    assert str(first) == str(second) == str(third)
+    said = [(error.code, error.file, error.field) for error in errors]
+    assert said == [(Fault.DORA, CONFIG_FILE, "use_dora")] * 3
+    frames = [len(list(traceback.walk_tb(error.__traceback__))) for error in errors]
+    assert frames[1] == frames[2]
+
+
+def test_a_version_is_what_was_published(base: BaseModel, tmp_path: Path) -> None:
+    checker = Validator(base, max_rank=8)
+    folder = write_adapter(tmp_path / "adapter", good_weights(), config())
+    version = named(folder)
+    write_adapter(folder, good_weights(), config(lora_alpha=1))
+    with pytest.raises(ValidationError) as error:
+        checker.check_version(folder, version)
+    assert error.value.code == Fault.CHANGED
+    checker.check_version(folder, named(folder))
 
 
 @pytest.mark.parametrize("file", ADAPTER_FILES)
@@ -47,16 +81,17 @@ def test_a_version_whose_files_were_touched_is_looked_at(
 ) -> None:
     checker = Validator(base, max_rank=8)
     folder = write_adapter(tmp_path / "adapter", good_weights(), config())
-    checker.check_version(folder, "1")
+    version = named(folder)
+    checker.check_version(folder, version)
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content[:-1])
     with pytest.raises(ValidationError):
-        checker.check_version(folder, "1")
+        checker.check_version(folder, version)
     (folder / file).write_bytes(content)
-    checker.check_version(folder, "1")
+    checker.check_version(folder, version)
     (folder / file).unlink()
     with pytest.raises(ValidationError) as error:
-        checker.check_version(folder, "1")
+        checker.check_version(folder, version)
     assert error.value.code == Fault.MISSING_FILE
 
 
@@ -65,10 +100,14 @@ def test_memory_is_bounded(
 ) -> None:
     monkeypatch.setattr(validator, "_REMEMBERED", 2)
     checker = Validator(base, max_rank=8)
-    folder = write_adapter(tmp_path / "adapter", good_weights(), config())
-    for version in ("1", "2", "3", "3", "2", "1"):
-        checker.check_version(folder, version)
-    assert len(looks) == 4
+    folders = [
+        write_adapter(tmp_path / str(alpha), good_weights(), config(lora_alpha=alpha))
+        for alpha in (1, 2, 3)
+    ]
+    # What was asked for last is what is remembered.
+    for number in (0, 1, 0, 2, 0, 1):
+        checker.check_version(folders[number], named(folders[number]))
+    assert looks == [folders[0], folders[1], folders[2], folders[1]]
 
 
 def test_the_limit_is_one_the_engine_takes(base: BaseModel) -> None:
@@ -88,14 +127,3 @@ def test_a_base_model_is_read_from_its_headers(tmp_path: Path) -> None:
     }  # fmt: skip
     assert BaseModel.read(folder) == base
     assert BaseModel.read(folder, name="Org/Other").name == "other"
-
-
-def test_a_fingerprint_is_of_name_configuration_and_layers(tmp_path: Path) -> None:
-    folder = write_base(tmp_path / "Tiny")
-    seen = {BaseModel.read(folder).fingerprint, BaseModel.read(folder, name="other").fingerprint}
-    (folder / "config.json").write_text('{"model_type": "qwen3"}')
-    seen.add(BaseModel.read(folder).fingerprint)
-    (folder / "model.safetensors.index.json").unlink()
-    (folder / "model.safetensors").write_bytes(pack({"x.weight": ("F32", bytes(16), [2, 2])}))
-    seen.add(BaseModel.read(folder).fingerprint)
-    assert len(seen) == 4
