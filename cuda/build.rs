@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Compute capabilities compiled for; the last one as PTX, too, which later devices compile for themselves. A device
-/// between two major ones (11.0) has neither: loading fails there, and the ops take PyTorch's operations.
+/// between two major ones (11.0) has neither: loading fails there, and the ops take `PyTorch`'s operations.
 const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 /// Contraction is off so that the device rounds as the host build of the tests does.

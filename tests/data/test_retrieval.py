@@ -1,3 +1,4 @@
+import logging
 import random
 
 import pytest
@@ -75,3 +76,10 @@ def test_bad_options() -> None:
         retrieve([], "", k=-1)
     with pytest.raises(OptionError, match="retrieval: unknown method 'dense'; one of bm25"):
         retrieve([], "", method="dense")
+
+
+def test_bm25_logs_nothing_where_logging_is_set_up(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("bm25s").setLevel(logging.DEBUG)  # as bm25s sets it
+    items = [ProfileItem(text="a cat"), ProfileItem(text="a dog")]
+    assert retrieve(items, "dog", k=1) == (items[1],)
+    assert not [record for record in caplog.records if record.name == "bm25s"]

@@ -7,6 +7,7 @@ the clock, the process or the records before.
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -69,6 +70,8 @@ def _bm25_order(texts: list[str], query: str) -> list[int]:
         import bm25s
     except ImportError:
         raise MissingExtraError("bm25s", "retrieval") from None
+    # It lets every message through by itself, a line a query wherever logging is set up.
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
     if len(texts) < 2:
         return list(range(len(texts)))
     # Strings instead of ids, so that query and corpus need no shared vocabulary object.
