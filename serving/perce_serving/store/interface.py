@@ -75,11 +75,17 @@ class AdapterStore(Protocol):
         """All versions of a user by the second of publishing, the retired included."""
         ...
 
-    def open(self, user: str, version: str) -> Path:
+    def open(self, user: str, version: str, *, retired: bool = False) -> Path:
         """A local folder with the files of a served version.
 
+        Args:
+            user: whose it is.
+            version: which.
+            retired: also of one that is served no more and not yet collected: for requests that
+                were admitted before it was retired.
+
         Raises:
-            StoreError: it is not served.
+            StoreError: it is not served or, with ``retired``, not stored.
         """
         ...
 

@@ -86,7 +86,12 @@ def read_version(folder: Path) -> Version:
 def is_served(folder: Path) -> bool:
     """Whether the version in this folder is published and not withdrawn."""
     # In this order: what is withdrawn and collected between the two looks must not seem served.
-    return not _is_withdrawn(folder) and (folder / VERSION_FILE).is_file()
+    return not _is_withdrawn(folder) and is_stored(folder)
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether the version in this folder is published and not yet collected, served or not."""
+    return (folder / VERSION_FILE).is_file()
 
 
 def is_erased(folder: Path) -> bool:

@@ -20,6 +20,7 @@ from perce_serving.store.layout import (
     history_record,
     is_erased,
     is_served,
+    is_stored,
     read_history,
     read_user,
     read_version,
@@ -163,14 +164,15 @@ class LocalStore:
                     raise
         return sorted(found, key=lambda version: (version.published, version.version))
 
-    def open(self, user: str, version: str) -> Path:
+    def open(self, user: str, version: str, *, retired: bool = False) -> Path:
         """See ``AdapterStore``."""
-        if not self.has(user, version):
+        folder = self._home(user) / version
+        if not (is_version(version) and (is_stored(folder) if retired else is_served(folder))):
             raise StoreError(
-                f"user {user!r}: version {version[:80]!r} is not served; "
-                "list the user's versions for those that are"
+                f"user {user!r}: version {version[:80]!r} is not "
+                f"{'stored' if retired else 'served'}; list the user's versions for those that are"
             )
-        return self._home(user) / version
+        return folder
 
     def rollback(self, user: str, to: str | None = None) -> str:
         """See ``AdapterStore``."""

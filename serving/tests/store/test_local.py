@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,8 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(
 def test_no_version_is_a_path(store: LocalStore, source: Source, version: str) -> None:
     store.publish("alice", source("1"), check=accept)
     assert not store.has("alice", version)
-    for call in (store.open, store.rollback, store.retire, store.collect):
+    late = partial(store.open, retired=True)
+    for call in (store.open, late, store.rollback, store.retire, store.collect):
         with pytest.raises(StoreError, match="user 'alice'"):
             call("alice", version)
 

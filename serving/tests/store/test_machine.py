@@ -226,13 +226,19 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.agrees(self.model)
         for user, content in itertools.product(USERS, CONTENTS):
             version = self.names[content]
-            served = self.model.get(user, Known()).served(version)
-            assert self.store.has(user, version) == served
-            if served:
+            known = self.model.get(user, Known())
+            assert self.store.has(user, version) == known.served(version)
+            if known.served(version):
                 assert read_content(self.store.open(user, version)).version == version
             else:
                 with pytest.raises(StoreError, match="not served"):
                     self.store.open(user, version)
+            if version in known.retired:
+                folder = self.store.open(user, version, retired=True)
+                assert read_content(folder).version == version
+            else:
+                with pytest.raises(StoreError, match="not stored"):
+                    self.store.open(user, version, retired=True)
             if user not in self.model:
                 assert self.store.current(user) is None
                 assert self.store.versions(user) == []
