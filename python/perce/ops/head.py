@@ -20,9 +20,9 @@ SLICE_BYTES = 32 << 20
 """Float32 bytes of one slice of a low-precision weight; a whole float32 copy is 2.5 GB at 152k x
 4096."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 """Bytes of logits a row-wise step touches at once on a CPU, so that its passes find them in the
-cache."""
+cache; enough that the largest vocabularies still have several rows in it, for the threads."""
 
 
 class RowStatistics(NamedTuple):
