@@ -1,4 +1,4 @@
-"""The two files an adapter is: opened so that no link leads away, copied, and named by a hash."""
+"""The files an adapter is: opened so that no link leads away, copied, and named by a hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from perce_serving.faults import Fault
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
-"""What PEFT saves and vLLM reads; nothing else of a folder is stored or served."""
+"""What PEFT saves and vLLM reads."""
+INFO_FILE = "perce.json"
+"""What perce writes beside them, if it trained the adapter: how its prompts are made. With it they
+are all that is stored of a folder."""
 
 _BLOCK = 1 << 20
 
@@ -48,6 +51,21 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
+def open_optional(path: Path) -> BinaryIO | None:
+    """Open a regular file like ``open_regular``; None where there is nothing of that name.
+
+    Raises:
+        ValidationError: ``SYMLINK`` or ``NOT_A_FILE``.
+        OSError: it cannot be read.
+    """
+    try:
+        return open_regular(path)
+    except ValidationError as error:
+        if error.code == Fault.MISSING_FILE:
+            return None
+        raise
+
+
 def _open_in_folder(path: Path) -> int:
     """Open a file in the very folder that was seen to be no link, whatever takes its place."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +91,7 @@ class Content:
     """Digests (SHA-256, hexadecimal) and size of an adapter's files."""
 
     digests: dict[str, str]
-    """By file name, in the order of ``ADAPTER_FILES``."""
+    """By file name, in the order of ``ADAPTER_FILES``, then ``INFO_FILE`` where there is one."""
     size: int
     """Bytes of all files."""
 
@@ -109,10 +127,13 @@ def copy_content(folder: Path, target: Path) -> Content:
 def _read(folder: Path, target: Path | None) -> Content:
     digests: dict[str, str] = {}
     size = 0
-    for name in ADAPTER_FILES:
+    for name in (*ADAPTER_FILES, INFO_FILE):
         digest = hashlib.sha256()
+        opened = open_optional(folder / name) if name == INFO_FILE else open_regular(folder / name)
+        if opened is None:
+            continue
         with (
-            open_regular(folder / name) as source,
+            opened as source,
             (Path(os.devnull) if target is None else target / name).open("wb") as copy,
         ):
             while block := source.read(_BLOCK):

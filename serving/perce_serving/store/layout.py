@@ -4,7 +4,8 @@
                           CURRENT            versions that were current, newest first, a line each
                           ERASED             once the user is, until the last version is collected
                           <version>/         adapter_config.json, adapter_model.safetensors,
-                                             version.json; RETIRED once it is not served
+                                             perce.json if published with it, version.json;
+                                             RETIRED once it is not served
 """
 
 from __future__ import annotations

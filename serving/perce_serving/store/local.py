@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from perce_serving.adapter_files import ADAPTER_FILES, copy_content
+from perce_serving.adapter_files import ADAPTER_FILES, INFO_FILE, copy_content
 from perce_serving.errors import DamagedError, StoreError, ValidationError
 from perce_serving.files import flush, move, write
 from perce_serving.store.interface import Check, Finding, Version
@@ -134,11 +134,19 @@ class LocalStore:
         One file after the other, each by one rename: none is absent at any moment, and whatever
         the process is killed between, less is damaged than before.
         """
-        for name in (*ADAPTER_FILES, VERSION_FILE):
+        for name in (*ADAPTER_FILES, INFO_FILE, VERSION_FILE):
             if (stored / name).is_dir():
                 self._scratch.trash(stored / name)
-            move(source / name, stored / name)
+            if (source / name).exists():
+                move(source / name, stored / name)
+            else:
+                (stored / name).unlink(missing_ok=True)
             self._step("mended")
+
+    def check_writable(self) -> None:
+        """See ``AdapterStore``."""
+        with self._scratch.folder():
+            pass  # what it takes to make one is all that publishing needs
 
     def current(self, user: str) -> str | None:
         """See ``AdapterStore``."""

@@ -6,6 +6,15 @@ layer fits the base model, every value is finite, and what a layer adds is bound
 
 from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel
-from perce_serving.validate.validator import ENGINE_RANKS, Validator
+from perce_serving.validate.finding import base_of, find_base
+from perce_serving.validate.validator import DEFAULT_RANK, ENGINE_RANKS, Validator
 
-__all__ = ["ENGINE_RANKS", "BaseModel", "Fault", "Validator"]
+__all__ = [
+    "DEFAULT_RANK",
+    "ENGINE_RANKS",
+    "BaseModel",
+    "Fault",
+    "Validator",
+    "base_of",
+    "find_base",
+]

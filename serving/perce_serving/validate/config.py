@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from perce_serving.adapter_files import CONFIG_FILE
 from perce_serving.errors import ValidationError
@@ -68,6 +68,23 @@ class AdapterConfig:
         numbers = [int(part) for part in parts[2:-1] if part.isdecimal()]
         in_layer = self.layers is None or not self.layers.isdisjoint(numbers[:1])
         return in_layer and not self.targets.isdisjoint(ends)
+
+
+def read_bounded(file: BinaryIO, name: str) -> bytes:
+    """Read a file of JSON that is ``MOST_CONFIG`` long at most.
+
+    Raises:
+        ValidationError: ``FILE_TOO_LARGE``; it names the file by ``name``.
+        OSError: it cannot be read.
+    """
+    text = file.read(MOST_CONFIG + 1)
+    if len(text) > MOST_CONFIG:
+        raise ValidationError(
+            Fault.FILE_TOO_LARGE,
+            f"more than {MOST_CONFIG} bytes; no adapter's is so long",
+            file=name,
+        )
+    return text
 
 
 def parse_config(text: bytes, base: BaseModel, *, max_rank: int) -> AdapterConfig:

@@ -7,15 +7,25 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from perce_serving.adapter_files import ADAPTER_FILES, CONFIG_FILE, open_regular, read_content
+from perce_serving.adapter_files import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    INFO_FILE,
+    open_regular,
+    read_content,
+)
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel
-from perce_serving.validate.config import MOST_CONFIG, parse_config
+from perce_serving.validate.config import parse_config, read_bounded
+from perce_serving.validate.info import read_info
 from perce_serving.validate.weights import check_weights
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM 0.32 takes as ``max_lora_rank``; an adapter may have any rank up to it."""
+
+DEFAULT_RANK = 64
+"""Highest rank that is served, unless told otherwise."""
 
 _REMEMBERED = 4096
 _Known = tuple[str | tuple[int, ...], ...]
@@ -63,13 +73,8 @@ class Validator:
             OSError: a file cannot be read.
         """
         with open_regular(folder / CONFIG_FILE) as file:
-            text = file.read(MOST_CONFIG + 1)
-        if len(text) > MOST_CONFIG:
-            raise ValidationError(
-                Fault.FILE_TOO_LARGE,
-                f"more than {MOST_CONFIG} bytes; no adapter's configuration is so long",
-                file=CONFIG_FILE,
-            )
+            text = read_bounded(file, CONFIG_FILE)
+        read_info(folder)
         config = parse_config(text, self._base, max_rank=self._max_rank)
         check_weights(folder, config, self._base)
 
@@ -88,7 +93,8 @@ class Validator:
             OSError: a file cannot be read.
         """
         # The stamps are taken first: a file changed while it is read is read again next time.
-        known: _Known = (version, *(_stamp(folder / name) for name in ADAPTER_FILES))
+        files = (*ADAPTER_FILES, INFO_FILE)
+        known: _Known = (version, *(_stamp(folder / name) for name in files))
         with self._lock:
             if known in self._found:
                 self._found.move_to_end(known)

@@ -14,6 +14,7 @@ import pytest
 from perce_serving.adapter_files import (
     ADAPTER_FILES,
     CONFIG_FILE,
+    INFO_FILE,
     WEIGHTS_FILE,
     open_regular,
     read_content,
@@ -57,6 +58,30 @@ def test_what_lies_on_the_disk(store: LocalStore, root: Path, source: Source) ->
     assert version.size == sum((folder / name).stat().st_size for name in ADAPTER_FILES)
     assert not version.retired
     assert store.versions("alice") == [version]
+
+
+def test_what_perce_tells_of_an_adapter_is_stored_with_it(
+    store: LocalStore, source: Source
+) -> None:
+    folder = source("1")
+    without = store.publish("alice", folder, check=accept)
+    (folder / INFO_FILE).write_text("{}")
+    version = store.publish("alice", folder, check=accept)
+    assert version.version == read_content(folder).version != without.version
+    assert version.size == without.size + 2
+    stored = store.open("alice", version.version)
+    assert {path.name for path in stored.iterdir()} == {*ADAPTER_FILES, INFO_FILE, VERSION_FILE}
+    assert not any(finding.damage for finding in store.verify())
+
+    # Publishing again mends it: what is absent comes back, what should not be there goes.
+    (stored / INFO_FILE).unlink()
+    (store.open("alice", without.version) / INFO_FILE).write_text("{}")
+    assert sum(finding.damage for finding in store.verify()) == 3  # and so the current one
+    store.publish("alice", folder, check=accept)
+    (folder / INFO_FILE).unlink()
+    store.publish("alice", folder, check=accept)
+    assert not any(finding.damage for finding in store.verify())
+    assert (stored / INFO_FILE).read_text() == "{}"
 
 
 def test_either_file_makes_another_version(store: LocalStore, source: Source) -> None:
