@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from perce_serving.validate import ENGINE_RANKS
-
-DEFAULT_RANK = 64
+from perce_serving.validate import DEFAULT_RANK, ENGINE_RANKS
 
 
 def add_command(
@@ -63,11 +61,11 @@ def add_no_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_max_rank(parser: argparse.ArgumentParser) -> None:
-    """Add ``--max_rank``, typed with an underscore or a dash."""
+def add_max_lora_rank(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max_lora_rank``, vLLM's own name, typed with underscores or dashes."""
     parser.add_argument(
-        "--max_rank",
-        "--max-rank",
+        "--max_lora_rank",
+        "--max-lora-rank",
         type=int,
         choices=ENGINE_RANKS,
         default=DEFAULT_RANK,

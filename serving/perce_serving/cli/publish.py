@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perce_serving.cli.bases import find_base
-from perce_serving.cli.options import add_command, add_max_rank, add_model, add_store, add_user
+from perce_serving.cli.options import add_command, add_max_lora_rank, add_model, add_store, add_user
 from perce_serving.errors import ServingError, ValidationError
 from perce_serving.store import LocalStore
-from perce_serving.validate import BaseModel, Validator
+from perce_serving.validate import BaseModel, Validator, base_of, find_base
 
 DESCRIPTION = """\
 example:
@@ -29,17 +28,14 @@ def add_parsers(subparsers: Any) -> None:
     add_store(parser)
     add_user(parser)
     add_model(parser, default="the one the adapter names")
-    add_max_rank(parser)
+    add_max_lora_rank(parser)
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that PEFT saved")
 
 
 def _run(args: argparse.Namespace) -> int:
+    base = _base(args)
     try:
-        if args.model is None:
-            base = find_base(args.adapter)
-        else:
-            base = BaseModel.read(args.model, name=args.model_name)
-        validator = Validator(base, max_rank=args.max_rank)
+        validator = Validator(base, max_rank=args.max_lora_rank)
         # Once before it is copied, too: what is refused may be larger than the disk.
         validator.check(args.adapter)
         version = LocalStore(args.store).publish(args.user, args.adapter, check=validator.check)
@@ -50,3 +46,12 @@ def _run(args: argparse.Namespace) -> int:
         f"checked against {base.name!r}"
     )
     return 0
+
+
+def _base(args: argparse.Namespace) -> BaseModel:
+    if args.model is not None:
+        return BaseModel.read(args.model, name=args.model_name)
+    try:
+        return find_base(base_of(args.adapter))
+    except ServingError as error:
+        raise ServingError(f"{args.adapter}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_max_rank, add_model, add_store
+from perce_serving.cli.options import add_command, add_max_lora_rank, add_model, add_store
 from perce_serving.store import LocalStore
 from perce_serving.validate import BaseModel, Validator
 
@@ -25,14 +25,14 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_store(parser)
     add_model(parser, default="compare files alone")
-    add_max_rank(parser)
+    add_max_lora_rank(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
     check = None
     if args.model is not None:
         base = BaseModel.read(args.model, name=args.model_name)
-        check = Validator(base, max_rank=args.max_rank).check
+        check = Validator(base, max_rank=args.max_lora_rank).check
     damaged = 0
     for finding in LocalStore(args.store).verify(check):
         print(("DAMAGED  " if finding.damage else "ok  ") + finding.text, flush=True)

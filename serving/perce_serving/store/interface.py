@@ -63,6 +63,14 @@ class AdapterStore(Protocol):
         """
         ...
 
+    def check_writable(self) -> None:
+        """Make sure, before long work, that its result can be published; makes the store.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        ...
+
     def current(self, user: str) -> str | None:
         """Version that the user's next request gets; None for a user without an adapter."""
         ...

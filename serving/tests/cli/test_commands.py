@@ -86,7 +86,7 @@ def test_what_is_refused_is_not_copied(
     [
         (f"{PUBLISH} runs/nobody", "runs/nobody: adapter_config.json: there is no such file"),
         (f"{PUBLISH} --model models/None runs/alice", "models/None/config.json"),
-        (f"{PUBLISH} --max_rank 1 runs/alice", "r: 3: must be 1 to 1"),
+        (f"{PUBLISH} --max_lora_rank 1 runs/alice", "r: 3: must be 1 to 1"),
         ("list --store nowhere", "publish into it first"),
         ("verify --store nowhere", "publish into it first"),
         ("show --store nowhere --user alice", "user 'alice'"),
@@ -123,7 +123,7 @@ def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> N
     folder = write_adapter(
         place / "runs" / "named", weights(), config(base_model_name_or_path="Org/Tiny")
     )
-    assert "runs/named: its base model 'Org/Tiny'" in fails(f"{PUBLISH} {folder}")
+    assert "runs/named: base model 'Org/Tiny': not on this machine" in fails(f"{PUBLISH} {folder}")
     assert "checked against 'tiny'" in good(f"{PUBLISH} --model models/Tiny {folder}")
     assert "another model than 'other'" in fails(
         f"{PUBLISH} --model models/Tiny --model_name Org/Other {folder}"
@@ -145,7 +145,7 @@ def test_the_base_model_that_is_named(good: Said, fails: Said, place: Path) -> N
 def test_verify(good: Said, run: Callable[..., tuple[int, str, str]], place: Path) -> None:
     version = good(f"{PUBLISH} runs/alice").split()[4]
     assert good("verify --store adapters --model models/Tiny").startswith("ok  user 'alice'")
-    code, out, _ = run("verify --store adapters --model models/Tiny --max_rank 1")
+    code, out, _ = run("verify --store adapters --model models/Tiny --max_lora_rank 1")
     assert (code, "must be 1 to 1" in out) == (1, True)
     folder = LocalStore(place / "adapters").open("alice", version)
     with (folder / WEIGHTS_FILE).open("ab") as file:
@@ -172,7 +172,7 @@ def test_keys(good: Said) -> None:
         ("", "COMMAND"),
         ("cook", "cook"),
         ("publish --store adapters", "--user"),
-        ("publish --store a --user b c --max_rank 12", "--max_rank"),
+        ("publish --store a --user b c --max_lora_rank 12", "--max_lora_rank"),
         ("keys", "ACTION"),
         ("keys create --keys k", "--operator"),
         ("keys create --keys k --operator --user alice", "not allowed"),
