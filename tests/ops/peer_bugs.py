@@ -9,6 +9,7 @@ from closeness import error, gradient_error
 import oracles
 from perce.errors import LabelError
 from perce.ops import linear_logp, linear_weighted_ce
+from perce.ops.labels import watch
 
 
 def check_a_confident_target_keeps_its_gradient(device: str, dtype: torch.dtype) -> None:
@@ -77,9 +78,15 @@ def check_a_bad_label_is_told(device: str) -> None:
                 linear_logp(hidden, weight, labels)
             continue
         result = linear_weighted_ce(hidden, weight, labels, objective="ce")
-        for logp in (result.logp, linear_logp(hidden, weight, labels)):
-            assert logp.isnan().tolist() == [False, True, False]
+        assert result.logp.isnan().tolist() == [False, True, False]
         assert result.loss.isnan()
+        with pytest.raises(LabelError, match=f"label {bad} at position 1: .* an earlier call"):
+            watch.tell(wait=True)
+        assert linear_logp(hidden, weight, labels).isnan().tolist() == [False, True, False]
+        torch.cuda.synchronize()
+        with pytest.raises(LabelError, match=f"label {bad} at position 1: .* an earlier call"):
+            linear_logp(hidden, weight, labels)
+        assert linear_logp(hidden, weight, labels.clamp(0, 4)).isfinite().all()
 
 
 def check_rows_that_are_not_numbers_stay_alone(device: str) -> None:

@@ -23,10 +23,10 @@ from perce import objectives
 from perce.objectives import Objective
 from perce.ops.cuda_device import CudaDevice
 from perce.ops.head import Head
+from perce.ops.labels import check_labels
 from perce.ops.rows import Outcome, Rows, Wanted
 from perce.ops.weighing import (
     check_given_weights,
-    check_labels,
     check_made_weights,
     influence,
     loss_sum,

@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from perce.objectives import Objective, get_objective
 from perce.ops.backends import resolve_backend
 from perce.ops.head import Head
+from perce.ops.labels import check_labels
 from perce.ops.precision import exact_products
 from perce.ops.rows import Outcome, Rows, Wanted
-from perce.ops.weighing import check_labels
 
 _Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 """The fields of :class:`perce.ops.rows.Outcome`; a schema knows no named tuples."""

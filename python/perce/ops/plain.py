@@ -9,7 +9,8 @@ from perce.errors import OptionError
 from perce.objectives import Normalize, Objective, Signals
 from perce.ops.head import IGNORE_INDEX
 from perce.ops.interface import WeightedCE, check_rows, choose_objective, finish
-from perce.ops.weighing import check_given_weights, check_labels, loss_sum
+from perce.ops.labels import check_labels
+from perce.ops.weighing import check_given_weights, loss_sum
 
 
 def weighted_ce(

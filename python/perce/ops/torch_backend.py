@@ -15,10 +15,10 @@ from perce.ops.head import (
     exponentiate_rows,
     gradient_rows,
 )
+from perce.ops.labels import check_labels
 from perce.ops.rows import Outcome, Rows, Wanted
 from perce.ops.weighing import (
     check_given_weights,
-    check_labels,
     check_made_weights,
     influence,
     loss_sum,

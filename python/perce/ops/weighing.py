@@ -1,7 +1,6 @@
-"""Labels and weights, whatever the back end: what may come in, and how an objective is asked.
+"""Weights, whatever the back end: which may come in, and how an objective is asked for them.
 
-Values are checked on the CPU only. On a device, looking at them would wait for it: a row whose
-label cannot be gets a log-probability of NaN instead, which makes the loss NaN.
+Values are checked on the CPU only: on a device, looking at them would wait for it.
 """
 
 from __future__ import annotations
@@ -9,24 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perce.errors import LabelError, ObjectiveError
+from perce.errors import ObjectiveError
 from perce.objectives import Objective, Signals
 from perce.ops.head import IGNORE_INDEX
 from perce.ops.rows import Rows
-
-
-def check_labels(labels: Tensor, vocab: int) -> None:
-    """Raise LabelError for the first label that is neither -100 nor in [0, vocab) (on the CPU)."""
-    if labels.device.type != "cpu":
-        return
-    bad = ((labels < 0) | (labels >= vocab)) & (labels != IGNORE_INDEX)
-    if bool(bad.any()):
-        position = int(bad.nonzero()[0, 0])
-        raise LabelError(
-            f"label {int(labels[position])} at position {position}: "
-            f"the vocabulary has {vocab} tokens; give an id from 0 to {vocab - 1}, "
-            f"or {IGNORE_INDEX} to ignore the row"
-        )
 
 
 def check_given_weights(weights: Tensor) -> None:
