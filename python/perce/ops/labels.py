@@ -94,10 +94,8 @@ def _watchable(device: torch.device) -> bool:
     return device.type == "cuda" and not torch.cuda.is_current_stream_capturing()
 
 
-def _recorded(device: torch.device) -> torch.cuda.Event:
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(device))
-    return event
+def _recorded(device: torch.device) -> Any:
+    return torch.cuda.current_stream(device).record_event()
 
 
 watch = LabelWatch(_watchable, _recorded)
