@@ -20,8 +20,11 @@ WORKERS ?= 2
 PYTEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(PYTEST_ENV) $(BIN)/pytest -n $(WORKERS) --dist worksteal
 LATEST := .venv-latest
+SERVING := .venv-serving
+# vLLM takes all threads it finds, and ten times as long for it where they are not its own.
+SERVING_ENV := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=false VLLM_CPU_KVCACHE_SPACE=1
 
-.PHONY: help demo test test-latest test-rust test-slow lint format build kernels pins sdist wheel \
+.PHONY: help demo serving test test-latest test-rust test-serving test-slow lint format build kernels pins sdist wheel \
   check-sdist check-wheel clean
 
 help: ## Show this list
@@ -29,6 +32,8 @@ help: ## Show this list
 
 demo: build ## Set everything up and run the whole way on a small model and real speeches
 	$(BIN)/perce demo
+
+serving: $(SERVING)/.built ## Set up the server on vLLM for CPU, in an environment of its own
 
 test: test-rust $(VENV)/.dev build ## Set everything up and run the fast tests
 	$(PYTEST)
@@ -47,6 +52,9 @@ test-latest: | $(UV) ## The fast tests on the newest torch, transformers and pef
 	$(LATEST)/bin/perce env
 # What the newest versions deprecate is shown, not an error: some of it is between those packages.
 	$(PYTEST_ENV) $(LATEST)/bin/pytest -n $(WORKERS) --dist worksteal -W default::FutureWarning -W default::DeprecationWarning
+
+test-serving: serving ## The tests of the server, with vLLM on the CPU
+	cd serving && $(SERVING_ENV) ../$(SERVING)/bin/pytest tests/engine
 
 test-rust: ## The tests of the Rust crates
 	PERCE_CUDA=off cargo test --quiet -p perce-core -p perce-cuda
@@ -96,13 +104,17 @@ pins: .cache/uv/bin/uv ## Compile requirements/*.in into exact versions
 	    --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --no-emit-find-links --output-file requirements/$$name.txt; \
 	done
+	@$(UV) pip compile --quiet --upgrade pyproject.toml serving/pyproject.toml requirements/serving-cpu.in \
+	  --extra retrieval --override requirements/serving-cpu-override.txt \
+	  --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --output-file requirements/serving-cpu.txt
 	@for name in kernels linker; do \
 	  $(UV) pip compile --quiet --upgrade requirements/$$name.in --universal --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --output-file requirements/$$name.txt; \
 	done
 
 clean: ## Remove the environment and all build products
-	rm -rf $(VENV) $(LATEST) .cache target dist python/perce/_core*.so
+	rm -rf $(VENV) $(LATEST) $(SERVING) .cache target dist python/perce/_core*.so
 
 .cache/uv/bin/uv:
 	@echo "Installing uv into .cache/uv"
@@ -131,4 +143,13 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 $(VENV)/.built: $(RUST_SOURCES) $(wildcard .cache/kernels/.done) pyproject.toml $(VENV)/.demo
 	@echo "Building the Rust core"
 	@$(ACTIVATE) maturin develop --quiet --release --uv
+	@touch $@
+
+# perce itself renders the prompts; what it needs is in the list.
+$(SERVING)/.built: requirements/serving-cpu.txt requirements/serving-cpu-override.txt serving/pyproject.toml pyproject.toml $(RUST_SOURCES) | $(UV)
+	@echo "Installing vLLM for CPU and the server"
+	@$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) $(SERVING)
+	@$(UV) pip install --quiet --python $(SERVING)/bin/python --override requirements/serving-cpu-override.txt \
+	  -r requirements/serving-cpu.txt --editable serving
+	@$(subst $(VENV),$(SERVING),$(ACTIVATE)) maturin develop --quiet --release --uv
 	@touch $@

@@ -70,3 +70,7 @@ class RequestError(ServingError, ValueError):
         self.code = code
         self.param = param
         self.retry_after = retry_after
+
+
+class StartError(ServingError, RuntimeError):
+    """The server cannot start as it was asked to: an option, a file or a release is in the way."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import perce_serving
 
 PACKAGE = Path(perce_serving.__file__).parent
+# All that imports vLLM when it is imported itself.
+HEAVY = {"perce_serving.engine.launch", "perce_serving.engine.resolver"}
 IMPORT_ALL = """
 import importlib, sys
 for name in ("torch", "transformers", "vllm", "perce"):
@@ -23,7 +25,8 @@ def test_every_module_imports_without_the_heavy_ones() -> None:
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in PACKAGE.rglob("*.py")
     ]
-    assert "perce_serving.store.local" in modules
+    assert {*modules} > HEAVY | {"perce_serving.store.local"}
+    modules = [name for name in modules if name not in HEAVY]
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, *modules],
         cwd=PACKAGE.parent, capture_output=True, text=True, check=False,
