@@ -16,6 +16,7 @@ LAYERS = {
     "errors": 0,
     "_core": 0,
     "files": 0,
+    "publishing": 1,
     "data": 1,
     "tokens": 2,
     "prepare": 3,

@@ -89,10 +89,15 @@ class ModelError(PerceError, ValueError):
 
 
 class MissingExtraError(PerceError, ImportError):
-    """An optional dependency is absent; the message gives the command that brings it."""
+    """An optional dependency is absent; the message gives the command that brings it.
 
-    def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"{module} is not installed: pip install 'perce[{extra}]'")
+    Carries ``module``, the distribution's name, and ``extra``, the extra of perce that brings it;
+    None where it is installed by its own name.
+    """
+
+    def __init__(self, module: str, extra: str | None = None) -> None:
+        wanted = module if extra is None else f"'perce[{extra}]'"
+        super().__init__(f"{module} is not installed: pip install {wanted}")
         self.module = module
         self.extra = extra
 
@@ -115,3 +120,11 @@ class LedgerError(PerceError, RuntimeError):
         super().__init__(message)
         self.path = path
         self.record = record
+
+
+class PublishError(PerceError, RuntimeError):
+    """An adapter cannot be published: the store or the base model, not the adapter, is at fault."""
+
+
+class RefusedAdapterError(PublishError):
+    """An adapter may not be served, so that it is not published; the message says why."""

@@ -36,6 +36,11 @@ which users, from what
 adapters (without base_adapter)
   --lora_r 16  --lora_alpha 32  --lora_dropout 0.0  --lora_target_modules all-linear
 
+for perce-serve (pip install perce-serving)
+  --publish                    publish each user's adapter as soon as it is finished
+  --store DIR                  folder of the store
+  --max_lora_rank 64           highest rank that the server takes
+
 often wanted
   --objective perce  --learning_rate 2e-4  --num_train_epochs 3  --max_steps N
   --max_tokens 16384  --gradient_accumulation_steps 1  --seed 42  --bf16
@@ -45,7 +50,7 @@ often wanted
 Every other training option of perce train works, too, but those that mean nothing here, which are
 refused by name.  --help_all lists them all.
 
-Exits with 1 if some user's training failed; the others are there.
+Exits with 1 if some user's training failed, or the store refused an adapter; the others are there.
 """
 
 
@@ -55,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train. Returns 0, 1 if a user failed, or 130 if Ctrl-C stopped it after saving."""
+    """Train. Returns 0, 1 after a failed user or a refused adapter, or 130 after Ctrl-C."""
     arguments: Sequence[str] = args.arguments
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP, end="")
@@ -84,8 +89,12 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print_report(report)
     print(f"saved to {script.out}")
+    if script.publish:
+        print(f"published into {script.store}: {len(report.published)} adapters")
     failed = report.of("failed")
     if failed:
         names = visible(", ".join(failed))
         print(f"perce fleet: {len(failed)} users failed: {names}", file=sys.stderr)
-    return 1 if failed else 0
+    for user, reason in report.unpublished.items():
+        print(f"perce fleet: user {visible(user)}: {visible(reason)}", file=sys.stderr)
+    return 1 if failed or report.unpublished else 0

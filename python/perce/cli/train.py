@@ -48,6 +48,11 @@ adapters (all weights train without)
   --use_peft                   train a LoRA adapter; the learning rate is then 2e-4 unless given
   --lora_r 16  --lora_alpha 32  --lora_dropout 0.0  --lora_target_modules all-linear
 
+for perce-serve (pip install perce-serving)
+  --publish user=ID            publish the finished adapter as that user's current one
+  --store DIR                  folder of the store
+  --max_lora_rank 64           highest rank that the server takes
+
 often wanted
   --learning_rate 2e-5  --num_train_epochs 3  --max_steps N  --seed 42
   --bf16                       autocast, on CPUs too
@@ -77,14 +82,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from transformers.utils.logging import disable_progress_bar
 
-    from perce.training.run import make_parser, parse_arguments, train
+    from perce.publishing import publishing_user
+    from perce.report.characters import visible
+    from perce.training.run import ScriptArguments, make_parser, parse_arguments, train
 
     if not sys.stderr.isatty():
         disable_progress_bar()
     if {"--help_all", "--help-all"} & set(arguments):
         make_parser().print_help()
         return 0
-    trainer = train(*parse_arguments(arguments))
+    script, config, lora = parse_arguments(arguments, ScriptArguments)
+    trainer = train(script, config, lora)
     output_dir = trainer.args.output_dir
     if trainer.interrupted:
         print(
@@ -94,4 +102,7 @@ def run(args: argparse.Namespace) -> int:
         )
         return 130
     print(f"saved to {output_dir}")
+    if script.publish is not None:
+        user = visible(publishing_user(script.publish))
+        print(f"published into {script.store}: the current adapter of user {user}")
     return 0

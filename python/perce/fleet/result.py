@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -114,6 +114,8 @@ class FleetReport:
         threshold: PIR in nats above which the base model calls a token personal.
         users: each user's result.
         warnings: what a reader of the figures must know.
+        published: by user, the version that the store has of an adapter of this run's users.
+        unpublished: by user, why the store has refused the adapter.
     """
 
     data: str
@@ -122,6 +124,8 @@ class FleetReport:
     threshold: float
     users: dict[str, UserResult]
     warnings: Sequence[str] = ()
+    published: Mapping[str, str] = field(default_factory=dict)
+    unpublished: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, state: State) -> dict[str, UserResult]:
         """The users in that state."""

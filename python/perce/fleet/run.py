@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from perce.errors import LedgerError, OptionError, PerceError, WriteError
+from perce.errors import LedgerError, OptionError, PerceError, RefusedAdapterError, WriteError
 from perce.fleet.folder import FleetFolder
 from perce.fleet.result import FleetReport, UserResult
 from perce.fleet.slot import AdapterSlot
@@ -22,6 +22,7 @@ from perce.fleet.training import (
     user_config,
 )
 from perce.fleet.users import UserSplits
+from perce.publishing import Publisher
 from perce.tokens import PreparedData
 from perce.training import PerCEConfig
 
@@ -41,12 +42,16 @@ def train_fleet(
     min_records: int = 5,
     start: str = "the base model",
     warnings: Sequence[str] = (),
+    publisher: Publisher | None = None,
     progress: Progress | None = None,
 ) -> FleetReport:
     """Train one adapter a user into ``out``, or what is left of them.
 
     Finished users are not trained again, one under way goes on from its last checkpoint or from the
     start: either way all adapters are what an undisturbed run gives, bit for bit on a CPU.
+
+    With a publisher, each user's adapter is published as soon as it is finished, and those that
+    earlier runs have finished are, unless its store has them already.
 
     Args:
         slot: the base model and the adapter to start from.
@@ -59,16 +64,21 @@ def train_fleet(
         min_records: fewest records to train on that a user needs.
         start: what the adapter of ``slot`` is, for the report.
         warnings: what a reader of the figures must know, for the report.
+        publisher: publishes finished adapters.
         progress: told about users and steps.
 
     Returns:
         What became of the users of this run and of earlier ones. A user whose training fails is
-        ``failed`` there, and the others go on.
+        ``failed`` there, one whose adapter may not be served is in ``unpublished``, and the others
+        go on.
 
     Raises:
         OptionError: an option cannot work or means nothing here, or a user is unknown.
         StoreError: ``out`` holds another fleet, cannot be written, or another process is at work
             in it.
+        RefusedAdapterError: before any training, as no adapter like these may be served.
+        PublishError: a user's id is none for a store, or the store cannot be written; what is
+            finished stays, and the same call publishes it.
         WriteError, LedgerError: a training cannot write; what is finished stays.
         KeyboardInterrupt: Ctrl-C; a checkpoint and the report so far are saved.
     """
@@ -80,6 +90,10 @@ def train_fleet(
     unknown = set(chosen) - set(splits.users)
     if unknown:
         raise OptionError("users", f"the data have no user {min(unknown)!r}")
+    if publisher is not None:
+        for user in chosen:
+            publisher.check_user(user)
+        publisher.rehearse(slot.model.save_pretrained)
     identity = {
         "data": str(data.meta["key"]),
         "held-out data": f"last {eval_share}" if eval_data is None else eval_data.meta["key"],
@@ -88,6 +102,8 @@ def train_fleet(
     }
     folder = FleetFolder(out, identity)
     tell = progress or _say_nothing
+    published: dict[str, str] = {}
+    unpublished: dict[str, str] = {}
 
     def report() -> FleetReport:
         held_out = (
@@ -102,6 +118,8 @@ def train_fleet(
             threshold=config.personal_threshold,
             users=results,
             warnings=warnings,
+            published=published,
+            unpublished=unpublished,
         )
 
     with folder.alone():
@@ -109,7 +127,16 @@ def train_fleet(
         try:
             for done, user in enumerate(chosen):
                 tell("users", done, len(chosen))
-                results[user] = _one(slot, user, splits, folder, config, min_records, tell)
+                result = _one(slot, user, splits, folder, config, min_records, tell)
+                results[user] = result
+                if publisher is None or result.folder is None:
+                    continue
+                try:
+                    version = publisher.publish_once(user, folder.path / result.folder)
+                except RefusedAdapterError as error:
+                    unpublished[user] = str(error)
+                else:
+                    published[user] = version.version
             tell("users", len(chosen), len(chosen))
         finally:
             folder.write(report())

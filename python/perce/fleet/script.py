@@ -14,6 +14,7 @@ from perce.fleet.slot import AdapterSlot
 from perce.fleet.training import check_config
 from perce.fleet.users import ALL, choose_users
 from perce.modeling.loading import load_model, load_tokenizer
+from perce.publishing import MAX_LORA_RANK, Publisher, check_options
 from perce.tokens import PreparedData
 from perce.training import LoraArguments, PerCEConfig
 from perce.training.card import INFO_FILE
@@ -38,6 +39,12 @@ class FleetArguments:
         eval_share: share of a user's records to hold out where there is no ``eval_data``.
         min_records: fewest records to train on that a user needs.
         dtype: dtype of the base model's weights.
+        publish: publish each user's adapter as soon as it is finished.
+        store: folder of the store into which they are published.
+        max_lora_rank: highest rank that the server of that store takes.
+
+    Raises:
+        OptionError: ``publish`` without ``store`` or the other way round.
     """
 
     base_adapter: str | None = field(
@@ -57,6 +64,18 @@ class FleetArguments:
         default=5, metadata={"help": "Fewest records to train on that a user needs."}
     )
     dtype: str = field(default="float32", metadata={"help": "Dtype of the model's weights."})
+    publish: bool = field(
+        default=False, metadata={"help": "Publish each user's adapter when it is finished."}
+    )
+    store: str | None = field(
+        default=None, metadata={"help": "Folder of the store into which to publish."}
+    )
+    max_lora_rank: int = field(
+        default=MAX_LORA_RANK, metadata={"help": "Highest rank that the store's server takes."}
+    )
+
+    def __post_init__(self) -> None:
+        check_options(publish=self.publish, store=self.store)
 
 
 def run_script(
@@ -76,6 +95,7 @@ def run_script(
 
     Raises:
         OptionError: something is not given, or cannot work.
+        MissingExtraError: to publish without perce-serving.
         PerceError: whatever else is wrong with model, adapter, data or folder, by its own type.
     """
     check_config(config)
@@ -94,6 +114,9 @@ def run_script(
         eval_data = PreparedData.open(script.eval_data, split="val")
     users = choose_users(script.users, list(dict.fromkeys(data.user_ids)))
     name = script.model or _base_of(script.base_adapter)
+    publisher = None
+    if script.store is not None:
+        publisher = Publisher(store=script.store, base=name, max_lora_rank=script.max_lora_rank)
     tokenizer = load_tokenizer(name)
     for split in (data, eval_data):
         if split is not None:
@@ -122,6 +145,7 @@ def run_script(
         min_records=script.min_records,
         start=start,
         warnings=warnings,
+        publisher=publisher,
         progress=progress,
     )
 

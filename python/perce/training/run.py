@@ -16,6 +16,7 @@ from transformers import HfArgumentParser
 
 from perce.errors import OptionError
 from perce.modeling.loading import load_model, load_tokenizer
+from perce.publishing import MAX_LORA_RANK, Publisher, check_options, publishing_user
 from perce.tokens import PreparedData
 from perce.training.checkpoint import check_output_dir, writing
 from perce.training.config import PerCEConfig
@@ -36,12 +37,32 @@ class ScriptArguments:
         eval_data: prepared folder of a split to evaluate on; ``val`` beside the training split if
             there is one. Evaluation runs when ``eval_strategy`` says so.
         dtype: dtype of the model's weights. ``bf16`` (autocast) is another matter.
+        publish: ``user=ID``: publish the adapter as that user's when it is trained.
+        store: folder of the store into which it is published.
+        max_lora_rank: highest rank that the server of that store takes.
+
+    Raises:
+        OptionError: ``publish`` without ``store`` or the other way round, or of another form.
     """
 
     model: str | None = field(default=None, metadata={"help": "Folder or hub name of the model."})
     data: str | None = field(default=None, metadata={"help": "Prepared folder."})
     eval_data: str | None = field(default=None, metadata={"help": "Prepared split to evaluate on."})
     dtype: str = field(default="float32", metadata={"help": "Dtype of the model's weights."})
+    publish: str | None = field(
+        default=None, metadata={"help": "user=ID: publish the adapter as that user's."}
+    )
+    store: str | None = field(
+        default=None, metadata={"help": "Folder of the store into which to publish."}
+    )
+    max_lora_rank: int = field(
+        default=MAX_LORA_RANK, metadata={"help": "Highest rank that the store's server takes."}
+    )
+
+    def __post_init__(self) -> None:
+        check_options(publish=self.publish is not None, store=self.store)
+        if self.publish is not None:
+            publishing_user(self.publish)
 
 
 @dataclass
@@ -158,7 +179,7 @@ def make_parser(script: type = ScriptArguments, *, prog: str = "perce train") ->
 def train(
     script: ScriptArguments, config: PerCEConfig, lora: LoraArguments | None = None
 ) -> PerCETrainer:
-    """One run: load, train, save the result at the root of ``output_dir``.
+    """One run: load, train, save the result at the root of ``output_dir``, publish it if asked.
 
     After Ctrl-C the checkpoint is there, the root is not written, and ``trainer.interrupted`` says
     so.
@@ -173,6 +194,8 @@ def train(
 
     Raises:
         OptionError: model or data is not given, or an option cannot work.
+        MissingExtraError: to publish without perce-serving.
+        PublishError: the adapter could not be published; before training where that can be told.
         PerceError: whatever else is wrong with model, data or checkpoint, by its own type.
     """
     for name in ("model", "data"):
@@ -183,6 +206,8 @@ def train(
     assert script.model is not None
     assert script.data is not None
     check_output_dir(Path(config.output_dir))
+    lora = lora or LoraArguments()
+    publisher = _publisher(script, config, lora)
     data = PreparedData.open(script.data)
     held_out = _held_out(script, data)
     if config.eval_strategy != "no" and held_out is None:
@@ -199,14 +224,35 @@ def train(
         train_dataset=data,
         eval_dataset=held_out,
         processing_class=tokenizer,
-        peft_config=(lora or LoraArguments()).peft_config(),
+        peft_config=lora.peft_config(),
     )
+    if publisher is not None:
+        publisher.rehearse(trainer.model.save_pretrained)
     trainer.train(resume_from_checkpoint=_resume(config.resume_from_checkpoint))
     if not trainer.interrupted:
         with writing(f"the result in {config.output_dir}"):
             trainer.save_model()
             trainer.save_state()
+        if publisher is not None:
+            publisher.publish(publishing_user(str(script.publish)), config.output_dir)
     return trainer
+
+
+def _publisher(
+    script: ScriptArguments, config: PerCEConfig, lora: LoraArguments
+) -> Publisher | None:
+    """Who publishes the adapter: one process, if anybody."""
+    if script.publish is None or script.store is None:
+        return None
+    if not lora.use_peft:
+        raise OptionError("publish", "publishes adapters: give use_peft as well")
+    if config.process_index > 0:
+        return None
+    publisher = Publisher(
+        store=script.store, base=str(script.model), max_lora_rank=script.max_lora_rank
+    )
+    publisher.check_user(publishing_user(script.publish))
+    return publisher
 
 
 def _held_out(script: ScriptArguments, data: PreparedData) -> PreparedData | None:
