@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,10 @@ def test_every_part_is_needed(tmp_path, kind: str, ranks: int, caplog) -> None:
             continue
         with pytest.raises(TrainingError, match=r"is not whole, .* missing: resume"):
             state.check(folder)
-        path.write_text("torn")
-        with pytest.raises(TrainingError, match=rf"not whole, {name} has 4 bytes, not {len(name)}"):
-            state.check(folder)
+        for damaged in ("torn", name[:-1] + "~"):
+            path.write_text(damaged)
+            with pytest.raises(TrainingError, match=rf"not whole, {name} is damaged"):
+                state.check(folder)
         path.write_text(name)
     state.check(folder)
 
@@ -194,7 +196,7 @@ def test_ranks_times_accumulation_alone_decides_what_a_step_is(n_bins, split, ep
         ("{", "is not JSON"),
         ("[]", "of another version"),
         ('{"format_version": 1}', "of another version"),
-        ('{"format_version": 2, "data": "d"}', "lacks template, plan"),
+        ('{"format_version": 3, "data": "d"}', "lacks template, plan"),
     ],
 )
 def test_a_state_that_cannot_be_read(tmp_path, text: str, told: str) -> None:
@@ -204,8 +206,21 @@ def test_a_state_that_cannot_be_read(tmp_path, text: str, told: str) -> None:
         STATE.check(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("parts", []), ("arguments", None), ("world_size", "2"), ("gradient_accumulation_steps", 1.5)],
+)
+def test_a_damaged_state_is_told(tmp_path, name: str, value: Any) -> None:
+    folder = write(tmp_path / "checkpoint-7", STATE)
+    path = folder / STATE_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(TrainingError, match=f"{STATE_FILE} is damaged: {name} is"):
+        STATE.check(folder)
+
+
 def test_what_is_stored_is_plain_json(tmp_path) -> None:
     folder = write(tmp_path / "checkpoint-7", STATE)
     stored = json.loads((folder / STATE_FILE).read_text())
-    assert stored["parts"]["rng_state_1.pth"] == len("rng_state_1.pth")
+    name = "rng_state_1.pth"
+    assert stored["parts"][name] == {"bytes": len(name), "crc32": zlib.crc32(name.encode())}
     assert STATE_FILE not in stored["parts"]

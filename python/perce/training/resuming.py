@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from perce.ledger.layout import CHECKPOINT_FILE
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "perce_state.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _KINDS = {
     "trainer_state.json": ("trainer_state.json",),
@@ -40,6 +41,10 @@ _BINS = "gradient_accumulation_steps x ranks"
 
 _CHANGEABLE = {"README.md", STATE_FILE}
 """Files that may change after a checkpoint was written, or that cannot list themselves."""
+
+
+_READ = {"arguments": dict, "parts": dict, "world_size": int, "gradient_accumulation_steps": int}
+"""Kinds of what is computed with; the rest is only compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,7 @@ class RunState:
     def write(self, folder: Path) -> None:
         """Write it into a checkpoint, after everything else, with a list of all parts."""
         parts = {
-            str(path.relative_to(folder)): path.stat().st_size
+            str(path.relative_to(folder)): _seal(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in _CHANGEABLE
         }
@@ -135,12 +140,12 @@ class RunState:
         ]
         if missing:
             raise _not_whole(folder, f"{', '.join(missing)} missing")
-        for name, size in stored["parts"].items():
+        for name, seal in stored["parts"].items():
             path = folder / name
             if not path.is_file():
                 raise _not_whole(folder, f"{name} missing")
-            if path.stat().st_size != size:
-                raise _not_whole(folder, f"{name} has {path.stat().st_size} bytes, not {size}")
+            if _seal(path) != seal:
+                raise _not_whole(folder, f"{name} is damaged")
 
 
 def _differences(
@@ -157,6 +162,15 @@ def _differences(
         pairs[_BINS] = (bins[0], bins[1])
     found = [(name, pair) for name, pair in pairs.items() if pair[0] != pair[1]]
     return sorted(found, key=lambda difference: difference[0] in _UNEQUAL)
+
+
+def _seal(path: Path) -> dict[str, int]:
+    """By what a part is known again: size in bytes and CRC-32, which a disk's bit flips change."""
+    with path.open("rb") as file:
+        crc = 0
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+        return {"bytes": file.tell(), "crc32": crc}
 
 
 def _not_whole(folder: Path, what: str) -> TrainingError:
@@ -178,6 +192,11 @@ def _read(folder: Path) -> dict[str, Any]:
     lacking = [name for name in (*RunState.__slots__, "parts") if name not in stored]
     if lacking:
         raise TrainingError(f"{folder.name}: {STATE_FILE} lacks {', '.join(lacking)}")
+    for name, kind in _READ.items():
+        if not isinstance(stored[name], kind):
+            raise TrainingError(
+                f"{folder.name}: {STATE_FILE} is damaged: {name} is {_show(stored[name])}"
+            )
     return stored
 
 
