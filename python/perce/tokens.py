@@ -15,7 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perce.data.encode import tokenizer_hash
 from perce.data.prompts import PromptTemplate
+from perce.data.recipe import PromptRecipe
 from perce.data.record import Message, ProfileItem, Record
 from perce.data.store import DATA_FILES, FORMAT_VERSION, META_FILE, RECORDS_FILE, STREAMS, restore
 from perce.errors import OptionError, StoreError
@@ -120,6 +122,21 @@ class PreparedData:
     def template(self) -> PromptTemplate:
         """How the prompts were rendered."""
         return PromptTemplate.from_dict(self.meta["template"])
+
+    @property
+    def recipe(self) -> PromptRecipe:
+        """How the prompts were made, for a server to make the same."""
+        options = self.meta["options"]
+        return PromptRecipe(
+            template=self.meta["template"],
+            tokenizer_hash=self.meta["tokenizer_hash"],
+            retrieval=options["retrieval"],
+            k=options["k"],
+            seed=options["seed"],
+            max_length=options["max_length"],
+            max_profile_length=options["max_profile_length"],
+            response_length=int(np.diff(self.response_offsets).max()),
+        )
 
     @cached_property
     def record_ids(self) -> list[str]:
@@ -324,27 +341,6 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise _corrupt(folder, f"{META_FILE} lacks {', '.join(sorted(missing))}")
     result: dict[str, Any] = meta
     return result
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 over all that turns text into ids: vocabulary, merges, added tokens, normalisation.
-
-    What does not matter here is left out: padding and truncation, which calls change, the decoder,
-    and the post-processor, as prompts write their special tokens themselves. So a tokenizer
-    saved and loaded again has the same hash.
-
-    Raises:
-        StoreError: It is no fast tokenizer.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise StoreError(
-            f"{type(tokenizer).__name__} is no fast tokenizer: load one with tokenizer.json"
-        )
-    parts = json.loads(backend.to_str())
-    for name in ("version", "padding", "truncation", "decoder", "post_processor"):
-        parts.pop(name, None)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _indices(records: Any, n: int) -> npt.NDArray[np.int64]:

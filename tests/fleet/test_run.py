@@ -17,6 +17,7 @@ from safetensors.torch import load
 
 from disks import small_files
 from fleets import USERS, all_weights, config, figures, fresh_slot, run, weights
+from perce.data import PromptRecipe
 from perce.errors import LedgerError, OptionError, StoreError, TrainingError, WriteError
 from perce.fleet import AdapterSlot, FleetReport
 from perce.fleet import run as module
@@ -63,6 +64,7 @@ def test_every_user_has_an_adapter_of_their_own(finished, data: PreparedData) ->
         }
         card = json.loads((folder / "perce.json").read_text())
         assert (card["data"]["users"], card["data"]["records"]) == (1, result.records)
+        assert PromptRecipe.from_dict(card["prompt"]).response_length > 0
     assert {path.name for path in out.iterdir()} == {"users", "fleet.json", "fleet.md"}
 
 

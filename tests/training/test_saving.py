@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from transformers import TrainerCallback
 
+from perce.data import PromptRecipe
 from perce.errors import TrainingError
 from perce.modeling.loading import load_adapter
+from perce.training.card import run_info, write_card
 from perce.training.checkpoint import STAGING, find_checkpoint, publish, rotate
 from perce.training.config import PerCEConfig
 from perce.training.trainer import PerCETrainer
@@ -220,14 +223,28 @@ def test_the_adapter_comes_back_in_pefts_format(data, finished, tmp_path) -> Non
 
 def test_the_card_and_the_prompt_format_lie_beside_the_adapter(data, finished) -> None:
     info = json.loads((finished / "perce.json").read_text())
-    assert info["template"] == data.meta["template"]
-    assert info["template_hash"] == data.meta["template_hash"]
+    assert PromptRecipe.from_dict(info["prompt"]) == data.recipe
+    assert info["prompt"]["template_hash"] == data.meta["template_hash"]
     card = (finished / "README.md").read_text()
     for expected in ("library_name: peft", "clip_min", "| Data: records | 12 |", "torch 2."):
         assert expected in card
     for text in (card, json.dumps(info)):
         assert str(finished) not in text
         assert str(data.path.parent) not in text
+
+
+def test_the_card_is_strict_json(tmp_path: Path) -> None:
+    info = run_info(
+        base_model="Org/M", prompt={"template_hash": "h"}, data={},
+        training={"Objective's options": {"clip_max": math.inf, "list": [math.nan, 1.0]}},
+    )  # fmt: skip
+    write_card(tmp_path, info, is_adapter=True)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    told = json.loads((tmp_path / "perce.json").read_text(), parse_constant=refuse)["training"]
+    assert told == {"Objective's options": {"clip_max": "inf", "list": ["nan", 1.0]}}
 
 
 @given(

@@ -6,13 +6,26 @@ The way of a record, each step's input and output::
     history    Record                         -> a Record for each profile item
     retrieval  profile items, query           -> the k that matter, most relevant first
     prompts    messages, profile items        -> the text a model reads before the response
+    fit        Record, retrieved items        -> ids, the profile cut until they fit
+    prompter   messages, profile, recipe      -> the prompt of a conversation without a response
 """
 
 from __future__ import annotations
 
 from perce.data.history import expand_history
+from perce.data.prompter import Prompter
 from perce.data.prompts import PromptTemplate
+from perce.data.recipe import PromptRecipe
 from perce.data.record import Message, ProfileItem, Record
 from perce.data.retrieval import retrieve
 
-__all__ = ["Message", "ProfileItem", "PromptTemplate", "Record", "expand_history", "retrieve"]
+__all__ = [
+    "Message",
+    "ProfileItem",
+    "PromptRecipe",
+    "PromptTemplate",
+    "Prompter",
+    "Record",
+    "expand_history",
+    "retrieve",
+]

@@ -7,11 +7,14 @@ each piece looked up, and the ids put one after the other: the same ids, several
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from perce.errors import StoreError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -50,11 +53,13 @@ class TextEncoder:
     Args:
         tokenizer: A fast tokenizer. Where it is not one of those that can be cut (see
             :func:`may_cut`), every text is tokenised whole.
+        remember: False to tokenise every text whole in any case: for a server, which has no
+            business with the words of people who asked it before.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, remember: bool = True) -> None:
         self._tokenizer = tokenizer
-        self._may_cut = may_cut(tokenizer)
+        self._may_cut = remember and may_cut(tokenizer)
         self._first: dict[str, list[int]] = {}
         self._spaced: dict[str, list[int]] = {}  # without the space in front, ids with it
 
@@ -85,6 +90,27 @@ class TextEncoder:
         backend.encode_special_tokens = self._tokenizer.split_special_tokens
         encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
+    """SHA-256 over all that turns text into ids: vocabulary, merges, added tokens, normalisation.
+
+    What does not matter here is left out: padding and truncation, which calls change, the decoder,
+    and the post-processor, as prompts write their special tokens themselves. So a tokenizer
+    saved and loaded again has the same hash.
+
+    Raises:
+        StoreError: It is no fast tokenizer.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise StoreError(
+            f"{type(tokenizer).__name__} is no fast tokenizer: load one with tokenizer.json"
+        )
+    parts = json.loads(backend.to_str())
+    for name in ("version", "padding", "truncation", "decoder", "post_processor"):
+        parts.pop(name, None)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def may_cut(tokenizer: PreTrainedTokenizerFast) -> bool:

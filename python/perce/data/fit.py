@@ -1,4 +1,4 @@
-"""Make a record's two prefixes fit the model: only profile items are ever dropped or cut."""
+"""Make a record's two prefixes, or a prompt, fit: only profile items are ever dropped or cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from perce.data.encode import TextEncoder
 from perce.data.prompts import PromptTemplate
-from perce.data.record import ProfileItem, Record
+from perce.data.record import Message, ProfileItem, Record
 from perce.errors import RecordError
 
 if TYPE_CHECKING:
@@ -31,6 +31,25 @@ class FittedItem:
     item: ProfileItem
     status: Status
     shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPrompt:
+    """A conversation and what it shows of a profile.
+
+    Attributes:
+        items: The retrieved items, most relevant first: kept ones, at most one cut, dropped ones.
+        turns: Messages, by :meth:`PromptTemplate.turns`, with the profile that is left.
+        text_with: The prompt that the chat template makes of them.
+        prefix_with: Its ids.
+        prefix_without: Ids of the prompt without a profile.
+    """
+
+    items: tuple[FittedItem, ...]
+    turns: list[dict[str, str]]
+    text_with: str
+    prefix_with: list[int]
+    prefix_without: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +82,7 @@ class Fitter:
         max_length: Most tokens of prefix and response together, with the profile.
         max_profile_length: Most tokens that the profile may add to the prefix; None for no limit
             of its own.
+        encoder: Encodes with ``tokenizer``; a new one by default.
     """
 
     def __init__(
@@ -72,11 +92,12 @@ class Fitter:
         *,
         max_length: int,
         max_profile_length: int | None = None,
+        encoder: TextEncoder | None = None,
     ) -> None:
         self.template = template
         self.max_length = max_length
         self.max_profile_length = max_length if max_profile_length is None else max_profile_length
-        self.encode = TextEncoder(tokenizer)
+        self.encode = encoder or TextEncoder(tokenizer)
         """Ids of each of a list of texts, nothing added in front or behind."""
         self._tokenizer = tokenizer
         style = template.style
@@ -97,35 +118,79 @@ class Fitter:
         drafts: dict[int, _Draft] = {}
         for index, (record, items) in enumerate(records):
             try:
-                drafts[index] = _Draft(self.template, record, items)
+                drafts[index] = _Draft(self.template, record.messages, items)
             except RecordError as error:
                 results[index] = RecordError(error.message, record=record.id, field=error.field)
         self._measure(list(drafts.values()))
+        responses = self._responses({index: records[index][0].response for index in drafts})
         for index, draft in list(drafts.items()):
-            draft.room = self.max_length - len(draft.prefix_without) - len(draft.response)
-            if draft.room < 0:
+            room = self.max_length - len(draft.prefix_without) - len(responses[index])
+            if room < 0:
                 results[index] = RecordError(
                     f"the prompt without a profile takes {len(draft.prefix_without)} tokens and "
-                    f"the response {len(draft.response)}, together over max_length "
+                    f"the response {len(responses[index])}, together over max_length "
                     f"{self.max_length}: raise max_length or leave the record out",
-                    record=draft.record.id,
+                    record=records[index][0].id,
                 )
                 del drafts[index]
-            draft.room = min(draft.room, self.max_profile_length)
+            draft.room = min(room, self.max_profile_length)
         self._shorten(list(drafts.values()))
         for index, draft in drafts.items():
-            results[index] = draft.finish()
+            results[index] = FittedRecord(
+                record=records[index][0],
+                items=draft.finish(),
+                text_with=draft.text_with,
+                prefix_with=draft.prefix_with,
+                prefix_without=draft.prefix_without,
+                response=responses[index],
+            )
         return [result for result in results if result is not None]
+
+    def fit_prompt(
+        self, messages: Sequence[Message], items: Sequence[ProfileItem], *, most: int
+    ) -> FittedPrompt:
+        """Fit a conversation whose response is not known, with retrieved items.
+
+        Args:
+            messages: The conversation; the next turn is the assistant's.
+            items: Retrieved, most relevant first.
+            most: Most tokens of the prompt.
+
+        Raises:
+            RecordError: The chat template refuses the conversation, or it takes over ``most``
+                tokens without any profile.
+        """
+        draft = _Draft(self.template, messages, items)
+        self._measure([draft])
+        room = most - len(draft.prefix_without)
+        if room < 0:
+            raise RecordError(
+                f"take {len(draft.prefix_without)} tokens without a profile, and {most} is the "
+                "most for a prompt: shorten them",
+                field="messages",
+            )
+        draft.room = min(room, self.max_profile_length)
+        self._shorten([draft])
+        return FittedPrompt(
+            items=draft.finish(),
+            turns=self.template.turns(messages, draft.left()),
+            text_with=draft.text_with,
+            prefix_with=draft.prefix_with,
+            prefix_without=draft.prefix_without,
+        )
 
     def _measure(self, drafts: list[_Draft]) -> None:
         """Tokenise what no profile can change, and the prompts with whole profiles."""
-        responses = [self.template.neutralise(draft.record.response) for draft in drafts]
-        ids = self.encode([*(draft.text_without for draft in drafts), *responses])
-        end = list(self.template.end_token_ids)
-        for index, draft in enumerate(drafts):
-            draft.prefix_without = ids[index]
-            draft.response = ids[len(drafts) + index] + end
+        ids = self.encode([draft.text_without for draft in drafts])
+        for draft, prefix in zip(drafts, ids, strict=True):
+            draft.prefix_without = prefix
         self._encode_with(drafts)
+
+    def _responses(self, texts: dict[int, str]) -> dict[int, list[int]]:
+        """Ids of responses, with those of their end."""
+        end = list(self.template.end_token_ids)
+        ids = self.encode([self.template.neutralise(text) for text in texts.values()])
+        return {index: found + end for index, found in zip(texts, ids, strict=True)}
 
     def _encode_with(self, drafts: list[_Draft]) -> None:
         for draft in drafts:
@@ -165,20 +230,23 @@ class Fitter:
 
 
 class _Draft:
-    """A record being fitted: ``whole`` items are left, and ``cut`` tokens of the next."""
+    """A prompt being fitted: ``whole`` items are left, and ``cut`` tokens of the next."""
 
     __slots__ = (
-        "cut", "ends", "items", "prefix_with", "prefix_without", "record", "response", "room",
+        "cut", "ends", "items", "messages", "prefix_with", "prefix_without", "room",
         "text_with", "text_without", "texts", "whole",
     )  # fmt: skip
 
     def __init__(
-        self, template: PromptTemplate, record: Record, items: Sequence[ProfileItem]
+        self,
+        template: PromptTemplate,
+        messages: Sequence[Message],
+        items: Sequence[ProfileItem],
     ) -> None:
-        self.record = record
+        self.messages = messages
         self.items = items
         self.texts = [template.neutralise(item.text) for item in items]
-        self.text_without = template.render(record.messages)
+        self.text_without = template.render(messages)
         self.text_with = self.text_without
         self.whole = len(items)
         self.cut = 0
@@ -186,7 +254,6 @@ class _Draft:
         self.ends: list[list[int]] = []  # for each item, where each of its tokens ends in its text
         self.prefix_without: list[int] = []
         self.prefix_with: list[int] = []
-        self.response: list[int] = []
 
     @property
     def excess(self) -> int:
@@ -205,12 +272,14 @@ class _Draft:
         """Render the prompt with what is left of the profile."""
         while self.cut and not self.shown()[-1]:  # only white space is left of the cut item
             self.cut -= 1
-        items = [
+        items = self.left()
+        self.text_with = template.render(self.messages, items) if items else self.text_without
+
+    def left(self) -> list[ProfileItem]:
+        """The items that are left, as they are shown."""
+        return [
             replace(item, text=text) for item, text in zip(self.items, self.shown(), strict=False)
         ]
-        self.text_with = (
-            template.render(self.record.messages, items) if items else self.text_without
-        )
 
     def keep(self, tokens: int, separator: int) -> None:
         """Keep what fits into ``tokens``, a separator of so many tokens between two items."""
@@ -232,19 +301,12 @@ class _Draft:
             self.cut -= step
             count -= step
 
-    def finish(self) -> FittedRecord:
-        """The result, with the fate of each item."""
+    def finish(self) -> tuple[FittedItem, ...]:
+        """The fate of each item."""
         shown = self.shown()
         items = []
         for index, (item, text) in enumerate(zip(self.items, self.texts, strict=True)):
             left = shown[index] if index < len(shown) else ""
             status: Status = "dropped" if not left else "kept" if left == text else "cut"
             items.append(FittedItem(item, status, left))
-        return FittedRecord(
-            record=self.record,
-            items=tuple(items),
-            text_with=self.text_with,
-            prefix_with=self.prefix_with,
-            prefix_without=self.prefix_without,
-            response=self.response,
-        )
+        return tuple(items)

@@ -153,13 +153,28 @@ class PromptTemplate:
     def render(self, messages: Sequence[Message], profile: Sequence[ProfileItem] = ()) -> str:
         """The text up to where the response begins.
 
-        The profile stands at the front of the first user message, so that a conversation keeps its
-        prefix as it grows. An empty profile gives exactly the profile-free text. All texts pass
-        through :meth:`neutralise`. Encode the result with ``add_special_tokens=False``: what the
-        model expects at the front is written out.
+        It is the chat template applied to :meth:`turns`. Encode the result with
+        ``add_special_tokens=False``: what the model expects at the front is written out.
 
         Raises:
             RecordError: No user message, or the template refuses the conversation.
+        """
+        return self._apply(self.turns(messages, profile), add_generation_prompt=True)
+
+    def turns(
+        self, messages: Sequence[Message], profile: Sequence[ProfileItem] = ()
+    ) -> list[dict[str, str]]:
+        """The messages that the chat template gets: with the profile, and free of control tokens.
+
+        The profile stands at the front of the first user message, so that a conversation keeps its
+        prefix as it grows. An empty profile gives exactly the profile-free text. All texts pass
+        through :meth:`neutralise`.
+
+        Returns:
+            A dict of ``role`` and ``content`` for each message.
+
+        Raises:
+            RecordError: No user message.
         """
         first_user = next((i for i, m in enumerate(messages) if m.role == "user"), None)
         if first_user is None:
@@ -169,7 +184,7 @@ class PromptTemplate:
             items = self.style.separator.join(self.neutralise(item.text) for item in profile)
             block = f"{self.style.intro}{items}{self.style.end}"
             turns[first_user]["content"] = block + turns[first_user]["content"]
-        return self._apply(turns, add_generation_prompt=True)
+        return turns
 
     def neutralise(self, text: str) -> str:
         """Break up every control token that somebody wrote into a text.
@@ -183,8 +198,7 @@ class PromptTemplate:
     @property
     def hash(self) -> str:
         """SHA-256 over everything that the rendered text, its end and its cleaning depend on."""
-        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return template_hash(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, from which :meth:`from_dict` rebuilds an equal template."""
@@ -224,15 +238,20 @@ class PromptTemplate:
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"prompt template cannot be read back: {error!r}") from None
 
-    def _apply(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        # Later entries win: a caller's own date_string is kept.
-        arguments = {
-            "tools": None,
-            "documents": None,
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the chat template gets beside the messages: JSON, for a server to give it as well.
+
+        Later entries win: a ``date_string`` among the arguments to the template is kept.
+        """
+        return {
             "date_string": _parse_date(self.date).strftime("%d %b %Y"),
             **self.special_tokens,
             **self.template_kwargs,
         }
+
+    def _apply(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        arguments = {"tools": None, "documents": None, **self.arguments}
         try:
             return self._render(
                 messages=turns, add_generation_prompt=add_generation_prompt, **arguments
@@ -268,6 +287,12 @@ class PromptTemplate:
                 "assistant's text and the tokenizer has no eos_token; set tokenizer.eos_token"
             )
         return (int(tokenizer.eos_token_id),)
+
+
+def template_hash(values: Mapping[str, Any]) -> str:
+    """The hash of a template by its :meth:`PromptTemplate.to_dict`."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _chat_template_of(tokenizer: PreTrainedTokenizerFast) -> str | None:

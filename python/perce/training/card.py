@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,14 @@ minus log p without it, clipped ([arXiv 2603.06595](https://arxiv.org/abs/2603.0
 |---|---|
 {rows}
 
-Text generation needs the prompt format that training used: it is in `{info_file}`.
+Text generation needs prompts made as training made them: `{info_file}` says how.
 """
 
 
 def run_info(
     *,
     base_model: str,
-    template: dict[str, Any],
-    template_hash: str,
+    prompt: dict[str, Any],
     data: dict[str, Any],
     training: dict[str, Any],
 ) -> dict[str, Any]:
@@ -40,8 +40,7 @@ def run_info(
 
     Args:
         base_model: a name of the hub, or a local folder, of which only the last part is told.
-        template: the prompt template, as ``PromptTemplate.to_dict()`` gives it.
-        template_hash: its hash.
+        prompt: how prompts are made, as ``PromptRecipe.to_dict()`` gives it.
         data: what to tell of the data.
         training: objective, options and schedule.
 
@@ -52,8 +51,7 @@ def run_info(
     return {
         "base_model": Path(base_model).name if local else base_model,
         "base_model_on_hub": not local and bool(base_model),
-        "template": template,
-        "template_hash": template_hash,
+        "prompt": prompt,
         "data": data,
         "training": training,
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -69,7 +67,7 @@ def write_card(folder: Path, info: dict[str, Any], *, is_adapter: bool) -> None:
         info: from :func:`run_info`.
         is_adapter: whether the weights are a PEFT adapter.
     """
-    text = json.dumps(info, indent=2, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(_finite(info), indent=2, ensure_ascii=False, sort_keys=True)
     (folder / INFO_FILE).write_text(text + "\n", encoding="utf-8")
     header = f"library_name: {'peft' if is_adapter else 'transformers'}\n"
     header += "pipeline_tag: text-generation\ntags:\n- perce\n- personalization\n"
@@ -78,7 +76,7 @@ def write_card(folder: Path, info: dict[str, Any], *, is_adapter: bool) -> None:
     rows = {"Base model": info["base_model"] or "unnamed"}
     rows |= {f"Data: {name}": value for name, value in info["data"].items()}
     rows |= info["training"]
-    rows["Prompt template"] = info["template_hash"]
+    rows["Prompt template"] = info["prompt"]["template_hash"]
     rows["Versions"] = ", ".join(f"{name} {v}" for name, v in info["versions"].items())
     what = "Personalisation adapter" if is_adapter else "Personalised model"
     card = _CARD.format(
@@ -88,6 +86,15 @@ def write_card(folder: Path, info: dict[str, Any], *, is_adapter: bool) -> None:
         info_file=INFO_FILE,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with text for infinite numbers, which JSON has not: an option may be one."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -289,8 +289,7 @@ class PerCETrainer(SteppingTrainer):
         args, meta = self.args, self.train_dataset.meta
         return run_info(
             base_model=str(base_model(self.model).config.name_or_path or ""),
-            template=meta["template"],
-            template_hash=meta["template_hash"],
+            prompt=self.train_dataset.recipe.to_dict(),
             data={
                 "source": meta["source"]["name"],
                 "split": meta["source"]["split"],
