@@ -20,6 +20,7 @@ TABLES = {
     "ledger.py": 1,
     "linear_ce.py": 1,
     "prepare.py": 1,
+    "serving.py": 1,
     "step.py": 1,
     "trainer.py": 1,
 }
