@@ -39,6 +39,11 @@ class Shelf:
         self.asked.append(user)
         return version in self.versions.get(user, [])
 
+    def served(self, user: str) -> list[str]:
+        self.asked.append(user)
+        current = self.current(user)
+        return sorted(self.versions.get(user, []), key=lambda version: version != current)
+
 
 @dataclass
 class Server:

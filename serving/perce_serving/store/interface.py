@@ -79,6 +79,10 @@ class AdapterStore(Protocol):
         """Whether this version is served: published and not retired."""
         ...
 
+    def served(self, user: str) -> list[str]:
+        """Versions of a user that are served, the current one first, in some 10 us each."""
+        ...
+
     def versions(self, user: str) -> list[Version]:
         """All versions of a user by the second of publishing, the retired included."""
         ...
@@ -127,6 +131,8 @@ class AdapterStore(Protocol):
 
     def erase(self, user: str, *, delete: bool = False) -> bool:
         """Withdraw a user with every version; False where the store has nothing of the user.
+
+        A profile, which no engine reads, is deleted at once.
 
         From now on no version is current and none is served. The files stay until ``collect`` has
         deleted the last version, and with it the user's folder. A publishing that is under way

@@ -101,8 +101,11 @@ def is_erased(folder: Path) -> bool:
 
 
 def version_folders(folder: Path) -> list[Path]:
-    """The folders of all versions in a user's folder, served or not."""
-    return [path for path in folder.iterdir() if is_version(path.name)]
+    """The folders of all versions in a user's folder, served or not; none once it is gone."""
+    try:
+        return [path for path in folder.iterdir() if is_version(path.name)]
+    except FileNotFoundError:
+        return []
 
 
 def history_record(history: list[str]) -> bytes:

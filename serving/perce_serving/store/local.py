@@ -28,6 +28,7 @@ from perce_serving.store.layout import (
     version_folders,
     version_record,
 )
+from perce_serving.store.profiles import LocalProfiles
 from perce_serving.store.scratch import Scratch
 from perce_serving.store.verify import verify_user, verify_version
 from perce_serving.users import is_version, user_folder
@@ -63,6 +64,7 @@ class LocalStore:
         self._clock = clock
         self._step = step
         self._scratch = Scratch(root)
+        self.profiles = LocalProfiles(root, self._scratch, clock=clock, step=step)
 
     def publish(self, user: str, folder: Path, *, check: Check) -> Version:
         """See ``AdapterStore``."""
@@ -158,13 +160,17 @@ class LocalStore:
         folder = self._home(user) / version
         return is_version(version) and is_served(folder)
 
+    def served(self, user: str) -> list[str]:
+        """See ``AdapterStore``."""
+        current = self.current(user)
+        folders = version_folders(self._home(user))
+        names = (folder.name for folder in folders if is_served(folder))
+        return sorted(names, key=lambda name: (name != current, name))
+
     def versions(self, user: str) -> list[Version]:
         """See ``AdapterStore``."""
-        home = self._home(user)
-        if not home.exists():
-            return []
         found = []
-        for folder in version_folders(home):
+        for folder in version_folders(self._home(user)):
             try:
                 found.append(read_version(folder))
             except StoreError:
@@ -229,6 +235,7 @@ class LocalStore:
         home = self._home(user)
         if not self.root.exists():
             return False
+        had_profile = self.profiles.clear(user)
         trashed = None
         with self._scratch.lock():
             known = home.exists()
@@ -240,7 +247,7 @@ class LocalStore:
                 self._step("erased")
         # Also for a user who is unknown: a publishing that died may have left a copy.
         self._delete(trashed)
-        return known
+        return known or had_profile
 
     def users(self) -> list[str]:
         """See ``AdapterStore``."""
@@ -257,6 +264,7 @@ class LocalStore:
         """See ``AdapterStore``."""
         for home in self._homes():
             yield from verify_user(home, check)
+        yield from self.profiles.verify()
 
     def _homes(self) -> list[Path]:
         """The folders of all users."""

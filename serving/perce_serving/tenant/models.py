@@ -21,7 +21,7 @@ MIN_SECRET_BYTES = 32
 class Adapters(Protocol):
     """What the tenant layer asks of a store.
 
-    Both are called on the server's event loop, so they answer from memory or the node's own disk,
+    All are called on the server's event loop, so they answer from memory or the node's own disk,
     in microseconds; and with no await between the answer and the request's entry at the gate, no
     version can be collected in between.
     """
@@ -32,6 +32,10 @@ class Adapters(Protocol):
 
     def has(self, user: str, version: str) -> bool:
         """Whether this version of the user's is published and not retired."""
+        ...
+
+    def served(self, user: str) -> list[str]:
+        """All versions of the user's of which ``has`` is true, the current one first."""
         ...
 
 
@@ -86,9 +90,8 @@ class Models:
         return Model(asked, is_adapter=True)
 
     def listed(self, user: str) -> dict[str, Any]:
-        """Return the answer of ``/v1/models``: the caller's own names and nothing else."""
-        version = self._adapters.current(user)
-        names = [ME] if version is None else [ME, adapter_name(user, version)]
+        """Return the answer of ``/v1/models``: what ``resolve`` takes from the caller, no more."""
+        names = [ME, *(adapter_name(user, version) for version in self._adapters.served(user))]
         return {
             "object": "list",
             "data": [

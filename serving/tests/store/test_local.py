@@ -169,12 +169,21 @@ def test_no_version_is_a_path(store: LocalStore, source: Source, version: str) -
             call("alice", version)
 
 
+def test_a_current_version_that_is_damaged_is_not_listed(store: LocalStore, source: Source) -> None:
+    one, two = (store.publish("alice", source(text), check=accept).version for text in "12")
+    assert store.served("alice") == [two, one]
+    (store.open("alice", two) / VERSION_FILE).unlink()
+    assert store.served("alice") == [one]
+    assert store.served("bob") == []
+
+
 @pytest.mark.parametrize("user", ["", "a\nb", "x" * 257])
 def test_ids_that_break_the_rules(store: LocalStore, source: Source, user: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: store.publish(user, source("1"), check=accept),
         lambda: store.current(user),
         lambda: store.has(user, "0" * 64),
+        lambda: store.served(user),
         lambda: store.versions(user),
         lambda: store.rollback(user),
         lambda: store.erase(user),

@@ -224,6 +224,12 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def readers_see_the_model(self) -> None:
         assert self.agrees(self.model)
+        for user in USERS:
+            known = self.model.get(user, Known())
+            served = [version for version in known.retired if known.served(version)]
+            current = known.history[:1]
+            others = sorted(version for version in served if version not in current)
+            assert self.store.served(user) == [*current, *others]
         for user, content in itertools.product(USERS, CONTENTS):
             version = self.names[content]
             known = self.model.get(user, Known())

@@ -121,7 +121,7 @@ def test_all_of_a_list_of_models_shows_is_the_callers() -> None:
     for caller in ("ann", "bob"):
         answer = tenancy.ask("/v1/models", key=caller, method="GET")
         ids = [model["id"] for model in json.loads(answer.body)["data"]]
-        assert ids == ["me", adapter_name(caller, SHELF[caller][-1])]
+        assert ids == ["me", *(adapter_name(caller, version) for version in SHELF[caller][::-1])]
     assert tenancy.server.seen == []
 
 

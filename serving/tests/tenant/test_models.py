@@ -40,7 +40,16 @@ def test_one_gets_ones_own_versions_and_no_others(owners, user, data) -> None:
         with pytest.raises(RequestError) as caught:
             models.resolve(user, asked)
         assert (caught.value.status, caught.value.code) == (404, "model")
+    assert [model["id"] for model in models.listed(user)["data"]][:1] == ["me"]
+    assert {model["id"] for model in models.listed(user)["data"]} == {"me", *own}
     assert set(shelf.asked) <= {user}
+
+
+def test_the_list_holds_all_that_one_can_ask_for_me_first_and_the_current_one_next() -> None:
+    tenancy = Tenancy(Shelf(ann=[ONE, TWO], bob=["3" * 64]))
+    answer = tenancy.ask("/v1/models", method="GET")
+    names = [model["id"] for model in json.loads(answer.body)["data"]]
+    assert names == ["me", adapter_name("ann", TWO), adapter_name("ann", ONE)]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ class Unreadable(Shelf):
     def has(self, user: str, version: str) -> bool:
         raise PermissionError(13, "Permission denied", "/secret")
 
+    def served(self, user: str) -> list[str]:
+        raise OSError(116, "Stale file handle", "/secret")
+
 
 class Down:
     """A platform that cannot tell who is calling."""
