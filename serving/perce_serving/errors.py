@@ -47,6 +47,10 @@ class KeyFileError(ServingError, ValueError):
     """The file of keys cannot be read, or does not hold what this project writes."""
 
 
+class ProfileError(ServingError, ValueError):
+    """What is to be a user's profile may not be one: not a list of texts, or too long."""
+
+
 class RequestError(ServingError, ValueError):
     """A request is refused before it reaches the model.
 

@@ -53,7 +53,7 @@ def add_parsers(subparsers: Any) -> None:
     retire.add_argument("version", metavar="VERSION", help="the version, or the start of its name")
 
     erase = add_command(
-        subparsers, "erase", _erase, summary="withdraw a user: every version, and the keys",
+        subparsers, "erase", _erase, summary="withdraw a user: every version, profile, keys",
         description="example:\n  perce-adapters erase --store adapters --keys keys.json "
         "--user alice\n\nFrom now on no key of the user is taken and no version is served; there "
         "is no way back. The\nfiles stay until a server knows that its engine asks for none of "
@@ -112,7 +112,9 @@ def _erase(args: argparse.Namespace) -> int:
     revoked = _revoke_keys(args)
     known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
-        raise StoreError(f"user {args.user!r}: has neither adapter nor key; list the users")
+        raise StoreError(
+            f"user {args.user!r}: has no adapter, profile or key; list the users"
+        )
     print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, {_files(args)}")
     return 0
 

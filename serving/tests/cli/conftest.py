@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with ``models/Tiny`` and ``runs/{alice,better,bad}``."""
+    """The current folder: ``models/Tiny``, ``runs/{alice,better,bad}`` and ``profile.json``."""
     (tmp_path / "models").mkdir()
     (tmp_path / "runs").mkdir()
     write_base(tmp_path / "models" / "Tiny")
@@ -23,6 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_adapter(tmp_path / "runs" / "alice", weights(), config(**named))
     write_adapter(tmp_path / "runs" / "better", weights("F16"), config(**named))
     write_adapter(tmp_path / "runs" / "bad", weights(), config(**named, use_dora=True))
+    (tmp_path / "profile.json").write_text('["Likes the sea.", {"text": "Sails.", "date": "2020"}]')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path
