@@ -129,6 +129,8 @@ def engine_options(args: argparse.Namespace, settings: Settings) -> dict[str, An
         "enable_lora": True,
         "max_loras": settings.max_loras,
         "max_lora_rank": settings.max_rank,
+        # Templates get texts, as in training, not lists of parts.
+        "chat_template_content_format": "string",
         **{
             name: value
             for name in ("max_model_len", "dtype")
