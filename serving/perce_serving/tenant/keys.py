@@ -1,18 +1,19 @@
 """Bearer keys in a file: only their hashes are stored, and revoking one needs no restart.
 
 A key is ``perce-<id>-<secret>``, 256 random bits behind a public id. The id finds the entry, so a
-key is checked as fast with a million users as with one, once the file is read, which takes a server
-some microseconds a key after each change; hashes are then compared in constant time.
+key is checked as fast with a million users as with one; hashes are compared in constant time.
 SHA-256 without salt or stretching is enough for secrets that nobody chose: nothing can be guessed.
 
 The file is JSON, replaced whole under a lock. Readers look at its inode and times before each use
-and read it anew when they changed. One that cannot be read lets nobody in: the keys of before might
-hold one that was just revoked. An answer under way goes on; and on a file system that remembers
-times for a while, as NFS does for seconds, a change is seen that much later.
+and read it anew when they changed, some microseconds a key, in a thread: requests wait for it, and
+answers under way do not. One that cannot be read lets nobody in: the keys of before might hold one
+that was just revoked. An answer under way goes on; and on a file system that remembers times for a
+while, as NFS does for seconds, a change is seen that much later.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import hmac
@@ -80,9 +81,10 @@ class KeyFile:
         self._clock = clock
         self._stamp: _Stamp | None = None
         self._entries: Mapping[str, KeyEntry] = {}
+        self._reading = asyncio.Lock()
 
     async def authenticate(self, authorization: str | None) -> Caller | None:
-        """Return whom a ``Bearer`` key names, by the file as it stands now.
+        """Return whom a ``Bearer`` key names, by the file as it stands when asked, or later.
 
         Raises:
             KeyFileError: the file is absent or damaged.
@@ -91,7 +93,7 @@ class KeyFile:
         found = _KEY.fullmatch(text.strip(" "))
         if scheme.lower() != "bearer" or found is None:
             return None
-        entry = self._current().get(found[0][6:22])
+        entry = (await self._current()).get(found[0][6:22])
         digest = _digest(found[0])
         if hmac.compare_digest(digest, _NOBODY if entry is None else entry.digest):
             return None if entry is None else entry.caller
@@ -142,12 +144,18 @@ class KeyFile:
         """
         return tuple(_read(self.path).values()) if self.path.exists() else ()
 
-    def _current(self) -> Mapping[str, KeyEntry]:
-        """The entries, read anew if the file is another than the one last read."""
-        stamp = _stamp(self.path)
-        if stamp != self._stamp:
-            # The stamp is taken first: a file replaced while it is read will be read once more.
-            self._entries, self._stamp = _read(self.path), stamp
+    async def _current(self) -> Mapping[str, KeyEntry]:
+        """The entries, read anew if the file is another than the one last read.
+
+        Whoever comes while it is read waits for that: what was read before may hold a revoked key.
+        """
+        if _stamp(self.path) != self._stamp:
+            async with self._reading:
+                # The stamp is taken first: a file replaced while it is read will be read once more.
+                stamp = _stamp(self.path)
+                if stamp != self._stamp:
+                    entries = await asyncio.to_thread(_read, self.path)
+                    self._entries, self._stamp = entries, stamp
         return self._entries
 
     @contextmanager
@@ -182,7 +190,8 @@ def _stamp(path: Path) -> _Stamp:
 
 def _read(path: Path) -> dict[str, KeyEntry]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        # Python's own code for each key: between two of them, other threads have their turn.
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -199,6 +208,13 @@ def _read(path: Path) -> dict[str, KeyEntry]:
             raise KeyFileError(f"{path}: keys[{index}].id: {entry.id} appears twice")
         entries[entry.id] = entry
     return entries
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
 
 
 def _entry(path: Path, index: int, item: Any) -> KeyEntry:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
 import re
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from asgi import Shelf, Tenancy, with_keys
 from perce_serving.errors import KeyFileError, UserError
+from perce_serving.tenant import keys as module
 from perce_serving.tenant.identity import Caller
 from perce_serving.tenant.keys import FORMAT, KeyFile, NewKey
 from strategies import users
 
 
 def caller(keys: KeyFile, authorization: str | None) -> Caller | None:
-    """Run ``authenticate``, which awaits nothing, without the cost of an event loop."""
-    try:
-        keys.authenticate(authorization).send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError
+    """Whom the server lets in."""
+    return asyncio.run(keys.authenticate(authorization))
 
 
 class Keys(RuleBasedStateMachine):
@@ -122,6 +121,68 @@ def test_a_key_revoked_while_the_server_runs_gets_nobody_in(tmp_path: Path) -> N
     assert (answer.status, answer.error["code"]) == (401, "key")
     assert answer.headers[b"www-authenticate"] == b"Bearer"
     assert len(tenancy.server.seen) == 1
+
+
+class SlowFile:
+    """Holds back whoever reads the file, in place of ``keys._read``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[int] = []
+        self.go = threading.Event()
+        self._real = module._read
+        monkeypatch.setattr(module, "_read", self)
+
+    def __call__(self, path: Path) -> dict[str, module.KeyEntry]:
+        entries = self._real(path)
+        self.threads.append(threading.get_ident())
+        assert self.go.wait(60)
+        return entries
+
+
+def test_the_file_is_read_once_for_all_and_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = with_keys(tmp_path)
+    text = f"Bearer {keys.create(Caller('ann')).text}"
+    slow = SlowFile(monkeypatch)
+
+    async def main() -> None:
+        asked = [asyncio.create_task(keys.authenticate(text)) for _ in range(3)]
+        while not slow.threads:
+            await asyncio.sleep(0)  # the loop has its turn while the file is read
+        slow.go.set()
+        assert await asyncio.gather(*asked) == [Caller("ann")] * 3
+        assert await keys.authenticate(text) == Caller("ann")
+
+    asyncio.run(main())
+    assert len(slow.threads) == 1
+    assert threading.get_ident() not in slow.threads
+
+
+def test_whoever_asks_while_the_file_is_read_does_not_get_in_by_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, server = with_keys(tmp_path), with_keys(tmp_path)
+    key = keys.create(Caller("ann"))
+    text = f"Bearer {key.text}"
+    assert caller(server, text) == Caller("ann")
+    keys.create(Caller("bob"))
+
+    async def main() -> None:
+        slow = SlowFile(monkeypatch)
+        before = asyncio.create_task(server.authenticate(text))
+        while not slow.threads:
+            await asyncio.sleep(0)
+        # It has been read, but is not known yet: the key is revoked, and asked for once more.
+        monkeypatch.undo()
+        keys.revoke(key.id)
+        after = asyncio.create_task(server.authenticate(text))
+        await asyncio.sleep(0)
+        slow.go.set()
+        assert await before == Caller("ann")
+        assert await after is None
+
+    asyncio.run(main())
 
 
 def test_a_file_of_the_same_size_is_read_anew(tmp_path: Path) -> None:
@@ -248,6 +309,7 @@ VALID = {"id": "0" * 16, "user": "ann", "operator": False, "sha256": "0" * 64, "
     [
         ("{", "not JSON"),
         ("\xff", "not JSON"),
+        ('{"format": "a", "format": "b"}', "not JSON: a field is there twice"),
         ("[]", "not a keys file"),
         ({"keys": []}, "not a keys file"),
         ({"format": FORMAT}, "keys: a list"),
