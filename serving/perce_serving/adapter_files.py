@@ -111,20 +111,26 @@ def read_content(folder: Path) -> Content:
         ValidationError: a file is absent, a link, or no regular file.
         OSError: a file cannot be read.
     """
-    return _read(folder, None)
+    return _read(folder, None, None)
 
 
-def copy_content(folder: Path, target: Path) -> Content:
+def copy_content(folder: Path, target: Path, *, most: int) -> Content:
     """Copy the adapter in ``folder`` into the folder ``target``, onto the disk, and hash the copy.
 
+    Args:
+        folder: the adapter's.
+        target: an empty folder.
+        most: bytes that all files may have together.
+
     Raises:
-        ValidationError: a file is absent, a link, or no regular file.
+        ValidationError: a file is absent, a link, or no regular file; or ``FILE_TOO_LARGE``, before
+            anything of that file is copied.
         OSError: a file cannot be read or written.
     """
-    return _read(folder, target)
+    return _read(folder, target, most)
 
 
-def _read(folder: Path, target: Path | None) -> Content:
+def _read(folder: Path, target: Path | None, most: int | None) -> Content:
     digests: dict[str, str] = {}
     size = 0
     for name in (*ADAPTER_FILES, INFO_FILE):
@@ -132,16 +138,26 @@ def _read(folder: Path, target: Path | None) -> Content:
         opened = open_optional(folder / name) if name == INFO_FILE else open_regular(folder / name)
         if opened is None:
             continue
-        with (
-            opened as source,
-            (Path(os.devnull) if target is None else target / name).open("wb") as copy,
-        ):
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                copy.write(block)
-                size += len(block)
-            if target is not None:
-                copy.flush()
-                os.fsync(copy.fileno())
+        with opened as source:
+            _check_size(name, size + os.fstat(source.fileno()).st_size, most)
+            with (Path(os.devnull) if target is None else target / name).open("wb") as copy:
+                while block := source.read(_BLOCK):
+                    size += len(block)
+                    _check_size(name, size, most)  # it may grow meanwhile
+                    digest.update(block)
+                    copy.write(block)
+                if target is not None:
+                    copy.flush()
+                    os.fsync(copy.fileno())
         digests[name] = digest.hexdigest()
     return Content(digests, size)
+
+
+def _check_size(name: str, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise ValidationError(
+            Fault.FILE_TOO_LARGE,
+            f"with it, the adapter has {size:,} bytes or more, {most:,} is the most; "
+            "see what it holds, or allow more",
+            file=name,
+        )

@@ -15,7 +15,7 @@ class Fault(StrEnum):
     NOT_A_FILE = "not_a_file"
     """A folder, device or pipe stands where a file is expected."""
     FILE_TOO_LARGE = "file_too_large"
-    """A configuration is larger than any real one."""
+    """A configuration, or all files together, are larger than any real ones."""
     CHANGED = "changed"
     """A stored version's files are not those that were published under its name."""
     CONFIG_SYNTAX = "config_syntax"

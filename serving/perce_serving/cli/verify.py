@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from perce_serving.cli.options import add_command, add_max_lora_rank, add_model, add_store
-from perce_serving.store import LocalStore
+from perce_serving.store import Check, LocalStore
 from perce_serving.validate import BaseModel, Validator
 
 DESCRIPTION = """\
@@ -29,10 +30,14 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    check = None
+    check: Check | None = None
     if args.model is not None:
         base = BaseModel.read(args.model, name=args.model_name)
-        check = Validator(base, max_rank=args.max_lora_rank).check
+        validator = Validator(base, max_rank=args.max_lora_rank)
+
+        def check(folder: Path) -> None:
+            validator.check_version(folder, folder.name)
+
     damaged = 0
     for finding in LocalStore(args.store).verify(check):
         print(("DAMAGED  " if finding.damage else "ok  ") + finding.text, flush=True)

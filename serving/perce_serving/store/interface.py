@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-Check = Callable[[Path], object]
-"""Raises ``ValidationError`` unless the adapter in this folder may be served."""
+Check = Callable[[Path], str | None]
+"""Raises ``ValidationError`` unless the adapter in this folder may be served; returns the
+fingerprint of the base model that it was checked against, or None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,8 @@ class Version:
     """Bytes of its files."""
     retired: bool
     """Whether it is served no more, retired or its user erased; its files are still there."""
+    base: str | None = None
+    """Fingerprint of the base model that it was last checked against on publishing, if known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,12 +18,12 @@ from perce_serving.adapter_files import Content
 from perce_serving.errors import DamagedError, StoreError, UserError
 from perce_serving.store.interface import Version
 from perce_serving.users import is_version, user_folder
+from perce_serving.version_file import BASE, VERSION_FILE, recorded_base
 
 CURRENT = "CURRENT"
 ERASED = "ERASED"
 RETIRED = "RETIRED"
 USER_FILE = "user.json"
-VERSION_FILE = "version.json"
 _FORMAT = 1
 _MOST_HISTORY = 100
 """Versions that are remembered as having been current: the file is read for every request."""
@@ -50,7 +50,7 @@ def read_user(folder: Path) -> str:
     raise DamagedError(f"{path}: names another user than the folder; publish again")
 
 
-def version_record(user: str, content: Content, published: str) -> bytes:
+def version_record(user: str, content: Content, published: str, base: str | None) -> bytes:
     """Content of ``version.json``."""
     record = {
         "format": _FORMAT,
@@ -59,6 +59,7 @@ def version_record(user: str, content: Content, published: str) -> bytes:
         "published": published,
         "bytes": content.size,
         "sha256": content.digests,
+        BASE: base,
     }
     return _encode(record)
 
@@ -79,8 +80,9 @@ def read_version(folder: Path) -> Version:
             "bytes": int(size),
         }:  # fmt: skip
             return Version(
-                user=user, version=folder.name, published=published, size=size, retired=retired
-            )
+                user=user, version=folder.name, published=published, size=size, retired=retired,
+                base=recorded_base(folder),
+            )  # fmt: skip
     raise DamagedError(f"{path}: describes another version than the folder; publish again")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from perce_serving.adapter_files import ADAPTER_FILES, INFO_FILE, copy_content
-from perce_serving.errors import DamagedError, StoreError, ValidationError
+from perce_serving.errors import DamagedError, StoreError
 from perce_serving.files import flush, move, write
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
@@ -16,7 +15,6 @@ from perce_serving.store.layout import (
     ERASED,
     RETIRED,
     USER_FILE,
-    VERSION_FILE,
     history_record,
     is_erased,
     is_served,
@@ -30,8 +28,12 @@ from perce_serving.store.layout import (
 )
 from perce_serving.store.profiles import LocalProfiles
 from perce_serving.store.scratch import Scratch
-from perce_serving.store.verify import verify_user, verify_version
+from perce_serving.store.verify import intact_version, verify_user
 from perce_serving.users import is_version, user_folder
+from perce_serving.version_file import VERSION_FILE
+
+MOST_BYTES = 16 << 30
+"""An adapter of rank 512 for all layers of a model of 70 billion parameters, in bfloat16."""
 
 
 def _no_step(_: str) -> None:
@@ -48,6 +50,8 @@ class LocalStore:
 
     Args:
         root: the store's folder; the first publishing makes it.
+        max_bytes: most that the files of an adapter may have together; larger ones are refused
+            before they are copied.
         clock: seconds since 1970, for the time of publishing.
         step: called with the name of each step of a change right after it, for tests that end the
             process there.
@@ -57,10 +61,12 @@ class LocalStore:
         self,
         root: Path,
         *,
+        max_bytes: int = MOST_BYTES,
         clock: Callable[[], float] = time.time,
         step: Callable[[str], None] = _no_step,
     ) -> None:
         self.root = root
+        self._max_bytes = max_bytes
         self._clock = clock
         self._step = step
         self._scratch = Scratch(root)
@@ -73,17 +79,21 @@ class LocalStore:
             self._step("scratch made")
             adapter = scratch / "adapter"
             adapter.mkdir()
-            content = copy_content(folder, adapter)
+            content = copy_content(folder, adapter, most=self._max_bytes)
             self._step("copied")
-            check(adapter)
+            base = check(adapter)
             published = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
-            write(adapter / VERSION_FILE, version_record(user, content, published))
+            # Before the lock, as all of it is read: a version's files do not change.
+            stored = intact_version(home / content.version, user)
+            if stored is not None:
+                published = stored.published
+            write(adapter / VERSION_FILE, version_record(user, content, published, base))
             flush(adapter)
             version = read_version(adapter.rename(scratch / content.version))
             self._step("version written")
             with self._scratch.lock():
                 if home.exists():
-                    version = self._add(home, scratch, version)
+                    self._add(home, scratch, version, stored)
                 else:
                     write(scratch / USER_FILE, user_record(user))
                     write(scratch / CURRENT, history_record([version.version]))
@@ -93,10 +103,16 @@ class LocalStore:
                     self._step("user in place")
         return version
 
-    def _add(self, home: Path, scratch: Path, version: Version) -> Version:
+    def _add(self, home: Path, scratch: Path, version: Version, before: Version | None) -> None:
         """Put a version into the folder of a known user and make it current.
 
         What is damaged there is mended: to publish again is the remedy for it.
+
+        Args:
+            home: the user's folder.
+            scratch: holds the version's folder.
+            version: what is published.
+            before: the same as it was found in the store, intact; it may be gone by now.
         """
         name = version.version
         try:
@@ -112,14 +128,14 @@ class LocalStore:
         except DamagedError:
             history = []
         stored = home / name
-        try:
-            version = replace(verify_version(stored, version.user), retired=False)
-        except (DamagedError, ValidationError):
-            if stored.is_dir() and not stored.is_symlink():
-                self._mend(scratch / name, stored)
-            else:
-                stored.unlink(missing_ok=True)
-                move(scratch / name, stored)
+        if before is not None and is_stored(stored):
+            if before.base != version.base:
+                move(scratch / name / VERSION_FILE, stored / VERSION_FILE)
+        elif stored.is_dir() and not stored.is_symlink():
+            self._mend(scratch / name, stored)
+        else:
+            stored.unlink(missing_ok=True)
+            move(scratch / name, stored)
         (stored / RETIRED).unlink(missing_ok=True)
         flush(stored)
         self._step("version in place")
@@ -128,7 +144,6 @@ class LocalStore:
             (home / ERASED).unlink()
             flush(home)
             self._step("user anew")
-        return version
 
     def _mend(self, source: Path, stored: Path) -> None:
         """Put what was published into a version's folder, over what is damaged there.
@@ -304,6 +319,8 @@ class LocalStore:
         Raises:
             StoreError: ``trashed`` could not be deleted.
         """
+        if trashed is not None:
+            self._scratch.delete(trashed)
         self._scratch.delete_garbage()
         if trashed is not None and trashed.exists():
             raise StoreError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perce_serving.adapter_files import read_content
-from perce_serving.errors import DamagedError, ServingError, StoreError
+from perce_serving.errors import DamagedError, ServingError, StoreError, ValidationError
 from perce_serving.store.interface import Check, Finding, Version
 from perce_serving.store.layout import (
     CURRENT,
@@ -85,3 +85,16 @@ def verify_version(folder: Path, user: str) -> Version:
     if read_content(folder).version != folder.name:
         raise DamagedError("its files have changed since it was published; publish it again")
     return version
+
+
+def intact_version(folder: Path, user: str) -> Version | None:
+    """The version in this folder if its files are what was published, all of which are read.
+
+    Raises:
+        StoreError: another release has written it.
+        OSError: a file cannot be read.
+    """
+    try:
+        return verify_version(folder, user)
+    except (DamagedError, ValidationError):
+        return None

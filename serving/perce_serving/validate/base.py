@@ -8,6 +8,7 @@ from typing import Any
 
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
+from perce_serving.validate.fingerprint import fingerprint, sample
 from perce_serving.validate.header import read_header
 from perce_serving.validate.strict_json import parse_object
 
@@ -17,6 +18,11 @@ _INDEX = "model.safetensors.index.json"
 _MOST_HEADER = 100_000_000
 """The format's own limit; the base model is trusted more than adapters are."""
 _MATRIX = 2
+_NOT_LINEAR = frozenset([
+    "embed_in", "embed_out", "embed_positions", "embed_tokens", "lm_head", "position_embeddings",
+    "token_type_embeddings", "word_embeddings", "wpe", "wte",
+])  # fmt: skip
+"""Last parts of the names of matrices that look words up or score them."""
 
 
 def short_name(name: str) -> str:
@@ -42,10 +48,12 @@ class BaseModel:
     """Its short name (``short_name``)."""
     layers: dict[str, tuple[int, int]]
     """Outputs and inputs of each matrix of weights, by the module's name."""
+    fingerprint: str | None = None
+    """Tells it from others of its name (``fingerprint``); None where the weights are not known."""
 
     @classmethod
     def read(cls, folder: Path, *, name: str | None = None) -> BaseModel:
-        """Read a model's folder as transformers saves it, in milliseconds, without its values.
+        """Read a model's folder as transformers saves it, in milliseconds, without most values.
 
         Args:
             folder: with ``config.json`` and safetensors in one file or several.
@@ -66,16 +74,32 @@ class BaseModel:
                 field="quantization_config",
             )
         layers: dict[str, tuple[int, int]] = {}
+        samples: dict[str, bytes] = {}
         for path in _weight_files(folder):
             try:
                 with path.open("rb") as file:
                     tensors = read_header(file, most=_MOST_HEADER, name=str(path))
+                    for key, tensor in tensors.items():
+                        if key.endswith(".weight") and len(tensor.shape) == _MATRIX:
+                            module = key.removesuffix(".weight")
+                            layers[module] = (tensor.shape[0], tensor.shape[1])
+                            samples[module] = sample(file, tensor)
             except FileNotFoundError:
                 raise _missing(path) from None
-            for key, tensor in tensors.items():
-                if key.endswith(".weight") and len(tensor.shape) == _MATRIX:
-                    layers[key.removesuffix(".weight")] = (tensor.shape[0], tensor.shape[1])
-        return cls(name=short_name(name or str(folder.absolute())), layers=layers)
+        linear = {module: shape for module, shape in layers.items() if is_linear(module)}
+        return cls(
+            name=short_name(name or str(folder.absolute())),
+            layers=layers,
+            fingerprint=fingerprint(linear, samples),
+        )
+
+
+def is_linear(module: str) -> bool:
+    """Whether a matrix multiplies hidden states, and neither looks words up nor scores them.
+
+    The output layer is saved by some and left out by others where it is the embeddings.
+    """
+    return module.rpartition(".")[2] not in _NOT_LINEAR
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from perce_serving.validate.base import BaseModel
 from perce_serving.validate.config import parse_config, read_bounded
 from perce_serving.validate.info import read_info
 from perce_serving.validate.weights import check_weights
+from perce_serving.version_file import BASE, VERSION_FILE, recorded_base
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM 0.32 takes as ``max_lora_rank``; an adapter may have any rank up to it."""
@@ -65,8 +66,11 @@ class Validator:
         self._lock = Lock()
         self._found: OrderedDict[_Known, _Refusal | None] = OrderedDict()
 
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path) -> str | None:
         """Check the adapter in a folder, reading all of it once.
+
+        Returns:
+            The fingerprint of the base model, for the store's record of the adapter.
 
         Raises:
             ValidationError: it may not be served; names the fault, the file and the field.
@@ -77,12 +81,14 @@ class Validator:
         read_info(folder)
         config = parse_config(text, self._base, max_rank=self._max_rank)
         check_weights(folder, config, self._base)
+        return self._base.fingerprint
 
     def check_version(self, folder: Path, version: str) -> None:
         """Check a stored version, in microseconds where it is known and its files are untouched.
 
         That its content has the hash it is called by is checked as well: what was published under
-        a name is what is served under it.
+        a name is what is served under it. So is the base model, where the store has recorded by
+        its weights which one the adapter was published for.
 
         Args:
             folder: what the store opened.
@@ -93,7 +99,7 @@ class Validator:
             OSError: a file cannot be read.
         """
         # The stamps are taken first: a file changed while it is read is read again next time.
-        files = (*ADAPTER_FILES, INFO_FILE)
+        files = (*ADAPTER_FILES, INFO_FILE, VERSION_FILE)
         known: _Known = (version, *(_stamp(folder / name) for name in files))
         with self._lock:
             if known in self._found:
@@ -105,11 +111,23 @@ class Validator:
         try:
             if read_content(folder).version != version:
                 raise ValidationError(Fault.CHANGED, "not what was published; publish it again")
+            self._check_base(recorded_base(folder))
             self.check(folder)
         except ValidationError as error:
             self._remember(known, _Refusal(error.code, error.message, error.file, error.field))
             raise
         self._remember(known, None)
+
+    def _check_base(self, recorded: str | None) -> None:
+        own = self._base.fingerprint
+        if recorded is not None and own is not None and recorded != own:
+            raise ValidationError(
+                Fault.WRONG_BASE,
+                f"was published for a model {self._base.name!r} with other weights than the one "
+                "that is served; train on this one, or publish again with --model if it is meant",
+                file=VERSION_FILE,
+                field=BASE,
+            )
 
     def _remember(self, known: _Known, refusal: _Refusal | None) -> None:
         with self._lock:

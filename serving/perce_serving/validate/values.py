@@ -105,6 +105,16 @@ def row_norms(file: BinaryIO, begin: int, shape: tuple[int, int], dtype: str) ->
     return norms
 
 
+def read_floats(file: BinaryIO, begin: int, end: int, dtype: str) -> Norms:
+    """The values between two bytes of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    file.seek(begin)
+    return _floats(np.frombuffer(file.read(end - begin), _FORMATS[dtype].bits), dtype)
+
+
 def _floats(bits: NDArray[np.uint32 | np.uint16], dtype: str) -> Norms:
     """Values by their bits."""
     if dtype == "F16":

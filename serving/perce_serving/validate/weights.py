@@ -12,7 +12,7 @@ import numpy as np
 from perce_serving.adapter_files import WEIGHTS_FILE, open_regular
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
-from perce_serving.validate.base import BaseModel
+from perce_serving.validate.base import BaseModel, is_linear
 from perce_serving.validate.config import AdapterConfig
 from perce_serving.validate.header import Tensor, read_header
 from perce_serving.validate.values import DTYPES, FLOAT16_MAX, find_fault, item_size, row_norms
@@ -32,11 +32,6 @@ and float16 does not.
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight", re.ASCII)
 _HALF_A, _HALF_B = ".lora_A.weight", ".lora_B.weight"
-_NOT_LINEAR = frozenset([
-    "embed_in", "embed_out", "embed_positions", "embed_tokens", "lm_head", "position_embeddings",
-    "token_type_embeddings", "word_embeddings", "wpe", "wte",
-])  # fmt: skip
-"""Last parts of the names of matrices that look words up or score them."""
 
 _MEANING = {
     Fault.NAN: "a value is not a number",
@@ -87,7 +82,7 @@ def _check_module(name: str, module: str, config: AdapterConfig, base: BaseModel
         raise _refused(
             Fault.EXTRA_MODULE, name, f"{base.name!r} has no such layer; train on that model"
         )
-    if module.rpartition(".")[2] in _NOT_LINEAR:
+    if not is_linear(module):
         raise _refused(
             Fault.UNSUPPORTED, name, "not every model is served with it; train 'all-linear'"
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from perce_serving.adapter_files import (
 from perce_serving.errors import StoreError, UserError, ValidationError
 from perce_serving.faults import Fault
 from perce_serving.store import AdapterStore, LocalStore, layout
-from perce_serving.store.layout import CURRENT, USER_FILE, VERSION_FILE
+from perce_serving.store.layout import CURRENT, USER_FILE
 from perce_serving.store.scratch import SCRATCH
 from perce_serving.users import user_folder
+from perce_serving.version_file import VERSION_FILE, recorded_base
 
 Source = Callable[[str], Path]
 
@@ -82,6 +85,49 @@ def test_what_perce_tells_of_an_adapter_is_stored_with_it(
     store.publish("alice", folder, check=accept)
     assert not any(finding.damage for finding in store.verify())
     assert (stored / INFO_FILE).read_text() == "{}"
+
+
+def test_the_base_model_it_was_checked_against_is_recorded(root: Path, source: Source) -> None:
+    ticks = iter(range(10))
+    store = LocalStore(root, clock=lambda: next(ticks))
+    unknown = store.publish("alice", source("1"), check=accept)
+    assert (unknown.base, recorded_base(store.open("alice", unknown.version))) == (None, None)
+    for base in ("a" * 64, "b" * 64, "b" * 64):
+        version = store.publish("alice", source("1"), check=lambda folder, base=base: base)
+        assert version == replace(unknown, base=base)
+        assert store.versions("alice") == [version]
+        assert recorded_base(store.open("alice", version.version)) == base
+    assert damage(store) == []
+
+
+@pytest.mark.parametrize("name", ADAPTER_FILES)
+def test_what_is_too_large_is_not_copied(root: Path, source: Source, name: str) -> None:
+    store = LocalStore(root, max_bytes=1000)
+    folder = source("1")
+    with (folder / name).open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValidationError, match=r"bytes or more, 1,000 is the most") as error:
+        store.publish("alice", folder, check=lambda folder: pytest.fail("it was copied"))
+    assert (error.value.code, error.value.file) == (Fault.FILE_TOO_LARGE, name)
+    assert store.users() == []
+
+
+def test_what_grows_while_it_is_copied_is_not_copied_further(
+    root: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = source("1")
+    (folder / WEIGHTS_FILE).write_bytes(bytes(1001))
+    real = os.fstat
+
+    def before_it_grew(handle: int) -> os.stat_result:
+        status = list(real(handle))
+        status[stat.ST_SIZE] = 0
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "fstat", before_it_grew)
+    with pytest.raises(ValidationError) as error:
+        LocalStore(root, max_bytes=1000).publish("alice", folder, check=accept)
+    assert error.value.code == Fault.FILE_TOO_LARGE
 
 
 def test_either_file_makes_another_version(store: LocalStore, source: Source) -> None:

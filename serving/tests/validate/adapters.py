@@ -105,21 +105,39 @@ def write_adapter(
     return folder
 
 
-def write_base(folder: Path) -> Path:
-    """A base model in two files, as large models are saved."""
-    folder.mkdir()
+def write_base(
+    folder: Path,
+    *,
+    seed: int = 0,
+    dtype: str = "F32",
+    first: int = 3,
+    changes: Mapping[str, tuple[int, float]] | None = None,
+) -> Path:
+    """A base model in two files, as large models are saved.
+
+    Args:
+        folder: to be made.
+        seed: of its values, which all dtypes hold exactly.
+        dtype: of its values.
+        first: how many matrices are in the first file.
+        changes: position and value to be replaced, by tensor.
+    """
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     matrices = {
         "model.embed_tokens": (30, HIDDEN),
         "lm_head": (30, HIDDEN),
         **LAYERS,
     }
-    arrays: Arrays = {
-        f"{module}.weight": ("F32", bytes(4 * rows * columns), [rows, columns])
-        for module, (rows, columns) in matrices.items()
-    }
-    arrays["model.norm.weight"] = ("F32", bytes(4 * HIDDEN), [HIDDEN])
-    shards = [dict(list(arrays.items())[:3]), dict(list(arrays.items())[3:])]
+    random = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for module, shape in {**matrices, "model.norm": (HIDDEN,)}.items():
+        values = random.normal(size=shape).astype(np.float32)
+        values = (values.view(np.uint32) & 0xFFFF0000).view(np.float32)  # bfloat16's
+        arrays[f"{module}.weight"] = (dtype, encode(values, dtype), list(shape))
+    for tensor, (position, value) in (changes or {}).items():
+        arrays = put(arrays, tensor, value, position)
+    shards = [dict(list(arrays.items())[:first]), dict(list(arrays.items())[first:])]
     places = {}
     for number, shard in enumerate(shards):
         file = f"model-{number}.safetensors"
