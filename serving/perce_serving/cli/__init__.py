@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import perce_serving
-from perce_serving.cli import keys, profile, publish, verify, versions
+from perce_serving.cli import collect, keys, profile, publish, verify, versions
 from perce_serving.errors import ServingError
 
 _DESCRIPTION = "Keep one adapter a user: publish, look, go back, withdraw; and who may ask for it."
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     version = f"perce-adapters {perce_serving.__version__}"
     parser.add_argument("--version", action="version", version=version)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (publish, versions, profile, verify, keys):
+    for module in (publish, versions, collect, profile, verify, keys):
         module.add_parsers(subparsers)
     return parser
 

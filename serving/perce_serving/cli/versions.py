@@ -38,7 +38,9 @@ def add_parsers(subparsers: Any) -> None:
     )  # fmt: skip
     add_store(rollback)
     add_user(rollback)
-    rollback.add_argument("--to", metavar="VERSION", help="this version, or the start of its name")
+    rollback.add_argument(
+        "version", metavar="VERSION", nargs="?", help="this version, or the start of its name"
+    )
 
     retire = add_command(
         subparsers, "retire", _retire, summary="serve a version no longer",
@@ -92,7 +94,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _rollback(args: argparse.Namespace) -> int:
     store = LocalStore(args.store)
-    to = None if args.to is None else _find(store, args.user, args.to)
+    to = None if args.version is None else _find(store, args.user, args.version)
     print(f"current: user {args.user!r}, version {store.rollback(args.user, to)}")
     return 0
 
@@ -112,9 +114,7 @@ def _erase(args: argparse.Namespace) -> int:
     revoked = _revoke_keys(args)
     known = LocalStore(args.store).erase(args.user, delete=args.no_server)
     if not known and not revoked:
-        raise StoreError(
-            f"user {args.user!r}: has no adapter, profile or key; list the users"
-        )
+        raise StoreError(f"user {args.user!r}: has no adapter, profile or key; list the users")
     print(f"erased: user {args.user!r}, keys revoked: {len(revoked)}, {_files(args)}")
     return 0
 

@@ -31,7 +31,7 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
     assert states == {one: "served", two: "current"}
 
     assert one in good("rollback --store adapters --user alice")
-    assert two in good(f"rollback --store adapters --user alice --to {two[:6]}")
+    assert two in good(f"rollback --store adapters --user alice {two[:6]}")
     assert one in good(f"retire --store adapters --user alice {one[:6]}")
     states = {line.split()[0]: line.split()[1] for line in show(good)}
     assert states == {one: "retired", two: "current"}
@@ -50,7 +50,29 @@ def test_from_publishing_to_erasing(good: Said, fails: Said, place: Path) -> Non
     assert good("list --store adapters") == ""
     assert good("keys list --keys keys.json") == ""
     assert "publish one" in fails("show --store adapters --user alice")
-    assert "neither" in fails("erase --store adapters --keys keys.json --user alice")
+    assert "no adapter, profile or key" in fails(
+        "erase --store adapters --keys keys.json --user alice"
+    )
+
+
+def test_what_was_withdrawn_is_collected(good: Said, place: Path) -> None:
+    one = good(f"{PUBLISH} runs/alice").split()[4]
+    two = good(f"{PUBLISH} runs/better").split()[4]
+    good("publish --store adapters --user bob runs/alice")
+    assert good("collect --store adapters") == "withdrawn: 0 versions, 0 bytes\n"
+    good(f"retire --store adapters --user alice {one[:6]}")
+    good("erase --store adapters --user bob")
+    store = LocalStore(place / "adapters")
+    lines = good("collect --store adapters").splitlines()
+    assert [line.split()[0::3] for line in lines[:2]] == [[one, "alice"], [one, "bob"]]
+    assert lines[2].startswith("withdrawn: 2 versions, ")
+    assert len(store.versions("alice")) == 2
+    said = good("collect --store adapters --no-server").splitlines()
+    assert said[:2] == lines[:2]
+    assert said[2] == lines[2].replace("withdrawn", "deleted")
+    assert [version.version for version in store.versions("alice")] == [two]
+    assert store.users() == ["alice"]
+    assert good("collect --store adapters --no-server") == "deleted: 0 versions, 0 bytes\n"
 
 
 def test_erasing_with_a_mistyped_file_of_keys(good: Said, fails: Said) -> None:
@@ -89,9 +111,10 @@ def test_what_is_refused_is_not_copied(
         (f"{PUBLISH} --max_lora_rank 1 runs/alice", "r: 3: must be 1 to 1"),
         ("list --store nowhere", "publish into it first"),
         ("verify --store nowhere", "publish into it first"),
+        ("collect --store nowhere --no_server", "publish into it first"),
         ("show --store nowhere --user alice", "user 'alice'"),
         ("rollback --store nowhere --user alice", "user 'alice'"),
-        ("rollback --store nowhere --user alice --to 3f", "no version begins with '3f'"),
+        ("rollback --store nowhere --user alice 3f", "no version begins with '3f'"),
         ("retire --store nowhere --user alice ../../x", "no version begins"),
         ("keys revoke --keys keys.json 0123", "keys.json"),
     ],
