@@ -96,6 +96,9 @@ class Arm:
             BrokenError: it ended, or does not answer.
         """
         environment = {
+            # Without them, vLLM on a CPU takes threads and memory as if it were alone there.
+            "OMP_NUM_THREADS": str(os.cpu_count()),
+            "VLLM_CPU_KVCACHE_SPACE": "1",
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
