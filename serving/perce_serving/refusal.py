@@ -22,6 +22,7 @@ CODES: Mapping[str, int] = MappingProxyType(
         "media": 415,  # not JSON, or compressed
         "body": 400,  # not one well-formed JSON object
         "field": 400,  # a field that is not forwarded, or has a value that cannot be
+        "profile": 400,  # a prompt with a profile that cannot be made as in training
         "model": 404,
         "rate": 429,
         "waiting": 429,  # as many of the user's requests wait, or are being read, as may

@@ -18,6 +18,7 @@ from perce_serving.tenant.keys import KeyFile
 from perce_serving.tenant.limits import Limits, RateLimit
 from perce_serving.tenant.middleware import TenantMiddleware
 from perce_serving.tenant.models import Models
+from perce_serving.tenant.prompts import ProfileRenderer
 
 SECRET = b"s" * 32
 BASE = "the-base-model"
@@ -127,6 +128,7 @@ class Tenancy:
     limits: Limits = field(default_factory=lambda: Limits(rate=1e6, burst=1e6))
     gate_config: GateConfig = field(default_factory=lambda: GateConfig(max_adapters=2))
     shared: str | None = None
+    renderer: ProfileRenderer | None = None
     server: Server = field(default_factory=Server)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -142,6 +144,7 @@ class Tenancy:
             rate_limit=RateLimit(self.limits),
             secret=SECRET,
             metrics=metrics,
+            renderer=self.renderer,
         )
 
     def ask(self, *args: Any, **kwargs: Any) -> Answer:

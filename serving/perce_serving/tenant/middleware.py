@@ -1,9 +1,9 @@
 """The tenant layer as ASGI middleware, around vLLM's OpenAI server or any other application.
 
 A request passes, in this order: its key, its user's rate, the route, the body, the fields, the
-model, the gate. Whatever is refused on the way never reaches the application; what does reach it is
-rebuilt from what was checked: path, headers and body alike. Responses are not touched, but for one
-that takes too long.
+model, the profile if it asks for one, the gate. Whatever is refused on the way never reaches the
+application; what does reach it is rebuilt from what was checked: path, headers and body alike.
+Responses are not touched, but for one that takes too long.
 
 vLLM's ``--middleware`` makes the class it is given with the application alone, and puts the last
 one named outermost. So a server subclasses ``TenantMiddleware`` with its parts, and names it last.
@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NoReturn
 
@@ -23,13 +23,16 @@ from perce_serving.errors import RequestError, ServingError
 from perce_serving.gate import Gate, Metrics
 from perce_serving.refusal import refuse, response
 from perce_serving.tenant import body as bodies
+from perce_serving.tenant import prompts
 from perce_serving.tenant.body import DisconnectedError, Message, Receive
 from perce_serving.tenant.bounds import bounded
 from perce_serving.tenant.fields import forwarded
 from perce_serving.tenant.identity import Caller, Identity
 from perce_serving.tenant.limits import Limits, RateLimit
-from perce_serving.tenant.models import Models, cache_salt, check_secret
+from perce_serving.tenant.models import Model, Models, cache_salt, check_secret
+from perce_serving.tenant.prompts import FIELD, Asked, ProfileRenderer, Turn, conversation
 from perce_serving.tenant.routes import Route, canonical, match
+from perce_serving.users import parse_adapter_name
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -55,6 +58,7 @@ class TenantMiddleware:
         secret: of the server alone, 32 random bytes or more, for the salts of the prefix cache.
             Processes that share a cache share it; otherwise a new one at each start is best.
         metrics: where refusals are counted.
+        renderer: puts profiles into prompts; without one they are not offered.
 
     Raises:
         ValueError: ``secret`` is too short.
@@ -71,6 +75,7 @@ class TenantMiddleware:
         rate_limit: RateLimit,
         secret: bytes,
         metrics: Metrics,
+        renderer: ProfileRenderer | None = None,
     ) -> None:
         self._app = app
         self._identity = identity
@@ -80,6 +85,7 @@ class TenantMiddleware:
         self._rate_limit = rate_limit
         self._secret = check_secret(secret)
         self._metrics = metrics
+        self._renderer = renderer
         self._bodies: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,9 +181,18 @@ class TenantMiddleware:
                 return json.dumps(self._models.listed(caller.user)).encode()
 
         content = await self._content(scope, receive, route, caller.user)
+        asked, profile = content.pop("model"), content.pop(FIELD)
         # From here to the gate there is no await: what the store says still holds there.
-        with _reading("store"):
-            model = self._models.resolve(caller.user, content.pop("model"))
+        model = self._resolve(caller.user, asked)
+        if profile is not None:
+            turns, rendered_for = conversation(content), None
+            # But for rendering: if the store says something else afterwards, it is done again.
+            while model != rendered_for:
+                rendered_for = model
+                content["messages"] = await self._render(
+                    caller.user, model, turns, profile, content
+                )
+                model = self._resolve(caller.user, asked)
         body = bodies.write({"model": model.name, **content})
         adapter = model.name if model.is_adapter else None
         await held.enter_async_context(
@@ -188,6 +203,30 @@ class TenantMiddleware:
             (b"content-length", str(len(body)).encode()),
         ]
         return canonical(scope, route, headers), body
+
+    def _resolve(self, user: str, asked: Any) -> Model:
+        with _reading("store"):
+            return self._models.resolve(user, asked)
+
+    async def _render(
+        self,
+        user: str,
+        model: Model,
+        turns: list[Turn],
+        asked: Asked,
+        content: Mapping[str, Any],
+    ) -> list[dict[str, str]]:
+        """Make the messages with the user's profile, as many of a user's at once as bodies."""
+        if self._renderer is None:
+            raise refuse("profile", "profiles are not offered here; leave it out", param=FIELD)
+        with self._reading_one_of(user), _reading("store"):
+            return await self._renderer.render(
+                user,
+                parse_adapter_name(model.name) if model.is_adapter else None,
+                turns,
+                asked,
+                answer_tokens=content.get("max_completion_tokens") or content["max_tokens"],
+            )
 
     async def _caller(self, scope: Scope) -> Caller:
         authorization = bodies.single(scope["headers"], b"authorization")
@@ -200,16 +239,18 @@ class TenantMiddleware:
     async def _content(
         self, scope: Scope, receive: Receive, route: Route, user: str
     ) -> dict[str, Any]:
-        """Read the body: the fields that go on, the caller's salt, and ``model`` as asked for."""
+        """Read the body: the fields that go on, the caller's salt, model and profile as asked."""
         limits = self._limits
         with self._reading_one_of(user):
             body = await bodies.read(
                 receive, scope["headers"], limit=limits.body_bytes, seconds=limits.body_seconds
             )
         asked = bodies.parse(body)
+        profile = prompts.asked(asked.pop(FIELD, None)) if route is Route.CHAT else None
         content = bounded(route, forwarded(route, asked), limits)
         content["cache_salt"] = cache_salt(self._secret, user)
         content["model"] = asked.get("model")
+        content[FIELD] = profile
         return content
 
     @contextmanager
