@@ -55,5 +55,5 @@ def _mended(shrink: Shrink) -> Shrink:
         shrink(inputs, lora_b_weights, output_tensor, lora_indices_tensor, scaling)
         output_tensor.masked_fill_((lora_indices_tensor < 0).unsqueeze(-1), 0)
 
-    bgmv_shrink.mended = True  # type: ignore[attr-defined]
+    bgmv_shrink.mended = shrink  # type: ignore[attr-defined]
     return bgmv_shrink

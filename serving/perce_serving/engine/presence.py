@@ -63,12 +63,13 @@ class Presence:
         self._handle = -1
 
     def is_alone(self) -> bool:
-        """Whether no other server uses the store.
+        """Whether no other server uses the store; also asked from outside, by whoever is none.
 
         Raises:
             OSError: the store cannot be read or written.
         """
-        return not any(_is_held(path) for path in self._folder.iterdir() if path != self._path)
+        files = list(self._folder.iterdir()) if self._folder.is_dir() else []
+        return not any(_is_held(path) for path in files if path != self._path)
 
 
 def _is_held(path: Path) -> bool:

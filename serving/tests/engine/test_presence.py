@@ -19,6 +19,14 @@ with Presence(Path(sys.argv[1])):
 """
 
 
+def test_one_who_is_no_server_can_ask(tmp_path: Path) -> None:
+    asker = Presence(tmp_path)
+    assert asker.is_alone()
+    with Presence(tmp_path):
+        assert not asker.is_alone()
+    assert asker.is_alone()
+
+
 def test_a_server_is_alone_until_another_comes_and_after_it_has_gone(tmp_path: Path) -> None:
     with Presence(tmp_path) as one:
         assert one.is_alone()
