@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from perce_serving.engine import options, versions
+from perce_serving.engine import options, prompts, versions
 from perce_serving.engine.middleware import PATH
 from perce_serving.engine.parts import parts
 from perce_serving.engine.plugin import RESOLVER
@@ -65,6 +65,9 @@ def _serve(args: argparse.Namespace, rest: list[str]) -> None:
     ours = options.engine_options(args, settings)
     parsed = launch.parse([*options.spelled(ours), *rest, "--middleware", PATH])
     check(vars(parsed), ours)
+    remark = prompts.settle(parsed, parts())
+    if remark is not None:
+        print(f"perce-serve: {remark}", file=sys.stderr)
     launch.run(parsed)
 
 

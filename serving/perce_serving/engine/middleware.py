@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+from perce_serving.engine import prompts
 from perce_serving.engine.collection import Collector
 from perce_serving.engine.frontend import Frontend
 from perce_serving.engine.metrics import AdapterMetrics
@@ -81,7 +82,9 @@ async def _standing(app: Application, parts: Parts, state: Any) -> AsyncIterator
         state: the application's state, in which vLLM keeps its own.
     """
     settings = parts.settings
-    limits = settings.limits_for(state.vllm_config.model_config.max_model_len)
+    context = state.vllm_config.model_config.max_model_len
+    limits = settings.limits_for(context)
+    renderer = prompts.renderer(state.args, parts, context=context)
     metrics = AdapterMetrics()
     _hide_adapters(state.engine_client)
     frontend = Frontend(state.openai_serving_models, metrics)
@@ -104,8 +107,11 @@ async def _standing(app: Application, parts: Parts, state: Any) -> AsyncIterator
                 rate_limit=RateLimit(limits),
                 secret=os.urandom(MIN_SECRET_BYTES),
                 metrics=parts.metrics,
+                renderer=renderer,
             )
         finally:
+            if renderer is not None:
+                renderer.close()
             collection.cancel()
             with suppress(asyncio.CancelledError):
                 await collection

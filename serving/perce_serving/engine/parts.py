@@ -13,7 +13,7 @@ from pathlib import Path
 from perce_serving.engine.settings import Settings
 from perce_serving.errors import StartError
 from perce_serving.gate import Gate, Metrics
-from perce_serving.store import AdapterStore, LocalStore
+from perce_serving.store import AdapterStore, LocalStore, ProfileStore
 from perce_serving.tenant.identity import Identity
 from perce_serving.tenant.keys import KeyFile
 from perce_serving.validate import BaseModel, Validator
@@ -28,6 +28,9 @@ class Parts:
 
     store: AdapterStore
     """Where the adapters are."""
+
+    profiles: ProfileStore
+    """Where the profiles are."""
 
     validator: Validator
     """Says which of them may be served."""
@@ -49,9 +52,11 @@ def assemble(settings: Settings) -> Parts:
         ServingError: there is no store, no file of keys, or no base model that can be read.
         OSError: a file cannot be read.
     """
+    store = _store(settings.store)
     return Parts(
         settings=settings,
-        store=_store(settings.store),
+        store=store,
+        profiles=store.profiles,
         validator=Validator(
             BaseModel.read(settings.model, name=settings.model_name), max_rank=settings.max_rank
         ),
