@@ -33,6 +33,7 @@ class Application:
         manager = SimpleNamespace(stat_loggers=[self.engine_logger, SimpleNamespace()])
         self.engine.logger_manager = manager  # type: ignore[attr-defined]
         self.state = SimpleNamespace(
+            args=None,  # the renderer's, of which there is none here
             engine_client=self.engine,
             openai_serving_models=FakeModels(self.engine, lambda name: None),
             vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=100)),
@@ -61,12 +62,14 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     parts = Parts(
         settings=settings,
         store=store,
+        profiles=store.profiles,
         validator=None,  # type: ignore[arg-type]  # the resolver's alone
         identity=KeyFile(settings.keys),
         gate=Gate(settings.gate_config(), metrics := Metrics(CollectorRegistry())),
         metrics=metrics,
     )
     monkeypatch.setattr(middleware, "parts", lambda: parts)
+    monkeypatch.setattr(middleware.prompts, "renderer", lambda *args, **kwargs: None)
     monkeypatch.setattr(middleware, "AdapterMetrics", lambda: AdapterMetrics(CollectorRegistry()))
     return parts
 
