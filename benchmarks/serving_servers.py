@@ -120,11 +120,13 @@ class Arm:
             await asyncio.sleep(0.5)
 
     async def _answers(self) -> bool:
+        from aiohttp import ClientError
+
         headers = {"Authorization": f"Bearer {self.place.operator}"}
         try:
             async with self._http.get(f"{self.url}/health", headers=headers) as response:
                 return response.status == 200
-        except OSError:
+        except ClientError:  # nobody listens yet
             return False
 
     async def load(self, user: str) -> None:
