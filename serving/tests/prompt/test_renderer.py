@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,50 +24,15 @@ from prompt.tokenizers import CHATML, CLOCK, DATED, tiny_tokenizer
 from strategies import profiles, texts
 
 pytest.importorskip("perce.data")
-from perce.data import Message, PromptRecipe, PromptTemplate, Record
-from perce.data import ProfileItem as TheirItem
+from perce.data import PromptRecipe, PromptTemplate
 from perce.data.prompts import ProfileStyle
-from perce.prepare import PrepareOptions, prepare
-from perce.tokens import PreparedData
+from perce.prepare import PrepareOptions
+
+from prompt.training import record, trained
 
 TOKENIZER = tiny_tokenizer()
 TEXT = texts(required=True)
 Items = tuple[ProfileItem, ...]
-HELD = PrepareOptions(max_length=900, max_profile_length=120, k=3)
-
-
-class Rows:
-    """A source of these records."""
-
-    name, style, history_instruction = "rows", ProfileStyle(), "{title}"
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = records
-
-    def splits(self) -> tuple[str, ...]:
-        return ("train",)
-
-    def records(self, split: str, *, on_bad: Any = None) -> Any:
-        return iter(self._records)
-
-    def fingerprint(self, split: str) -> str:
-        return "rows"
-
-
-def record(items: Items, messages: Sequence[Turn], query: str = "", response: str = "A") -> Record:
-    return Record(
-        id="r",
-        user_id="u",
-        profile=tuple(TheirItem(*(getattr(i, n) for n in i.__slots__)) for i in items),
-        messages=tuple(Message(turn.role, turn.content) for turn in messages),
-        response=response,
-        retrieval_query=query,
-    )
-
-
-def trained(folder: Path, *records: Record, **options: Any) -> PreparedData:
-    made = {"tokenizer": TOKENIZER, "options": HELD, **options}
-    return prepare(Rows(records), "train", made.pop("tokenizer"), folder / "data", **made)
 
 
 def published(store: LocalStore, folder: Path, info: Mapping[str, Any] | None) -> AdapterName:
@@ -124,7 +89,7 @@ def test_prompts_are_those_of_training(
         usable = [row for row in rows if len(TOKENIZER(str(row.messages))["input_ids"]) < 600]
         if not usable:
             return
-        data = trained(folder, *usable, options=options)
+        data = trained(folder, TOKENIZER, *usable, options=options)
         store = LocalStore(folder / "store")
         adapter = published(store, folder, {"prompt": data.recipe.to_dict()})
         served = ServedPrompt(tiny_tokenizer())
@@ -203,7 +168,7 @@ def test_a_conversation_without_room_is_refused(make: Make, store: LocalStore) -
 
 
 def section(folder: Path, **options: Any) -> dict[str, Any]:
-    return trained(folder, record(SEA, QUESTION), **options).recipe.to_dict()
+    return trained(folder, TOKENIZER, record(SEA, QUESTION), **options).recipe.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -294,7 +259,7 @@ def test_what_vllm_is_given_gives_itself(source: str | None) -> None:
 
 def test_a_base_model_without_a_template(make: Make, store: LocalStore, tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer(None)
-    data = trained(tmp_path, record(SEA, QUESTION), tokenizer=tokenizer)
+    data = trained(tmp_path, tokenizer, record(SEA, QUESTION))
     adapter = published(store, tmp_path, {"prompt": data.recipe.to_dict()})
     store.profiles.set("bob", SEA)
     first = ServedPrompt(tokenizer)
