@@ -8,6 +8,7 @@ tomorrow is refused until somebody has looked at it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from perce_serving.adapter_files import CONFIG_FILE
 from perce_serving.errors import ValidationError
 from perce_serving.faults import Fault
 from perce_serving.validate.base import BaseModel, short_name
+from perce_serving.validate.pattern import Pattern, PatternError
 from perce_serving.validate.strict_json import parse_object
 
 MOST_CONFIG = 1 << 20
@@ -23,19 +25,25 @@ MOST_CONFIG = 1 << 20
 
 _OF_TRAINING = frozenset({
     # How it was trained and where it came from, nothing of what it computes.
-    "auto_mapping", "ensure_weight_tying", "eva_config", "inference_mode", "layers_pattern",
-    "lora_dropout", "megatron_core", "peft_version", "qalora_group_size", "revision",
+    "auto_mapping", "ensure_weight_tying", "eva_config", "inference_mode", "lora_dropout",
+    "megatron_core", "peft_version", "qalora_group_size", "revision",
 })  # fmt: skip
 _READ_HERE = frozenset({
     "base_model_name_or_path", "bias", "exclude_modules", "init_lora_weights",
-    "layers_to_transform", "lora_alpha", "peft_type", "r", "target_modules", "task_type",
-    "use_rslora",
+    "layers_pattern", "layers_to_transform", "lora_alpha", "peft_type", "r", "target_modules",
+    "task_type", "use_rslora",
 })  # fmt: skip
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Values of ``init_lora_weights`` that leave the base model's weights as they are."""
 
 _MOST_SHOWN = 80
 """Characters of a bad value that an error repeats."""
+
+_ALL_LINEAR = Pattern(".*")
+"""What PEFT makes of ``all-linear``: all that are linear but for the output, refused elsewhere."""
+
+Names = frozenset[str] | Pattern
+"""Modules: by the ends of their names, or by a regular expression for the whole name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,28 +54,49 @@ class AdapterConfig:
     """Rows of every A, columns of every B."""
     scaling: float
     """What the engine multiplies B with."""
-    targets: frozenset[str] | None
-    """Ends of the names of the modules it is for; None where the configuration has a pattern."""
-    excluded: frozenset[str]
-    """Ends of the names of modules it is not for, all the same."""
+    targets: Names
+    """The modules it is for."""
+    excluded: Names
+    """Modules it is not for, all the same."""
     layers: frozenset[int] | None
     """Numbers of the layers it is for; None for all."""
+    numbered: tuple[str, ...]
+    """Parts of a module's name after which a layer's number stands; any part if there are none."""
 
     def is_for(self, module: str) -> bool:
         """Whether PEFT would load weights for this module, and not ignore them.
 
-        As ``check_target_module_exists`` in ``peft/tuners/tuners_utils.py``, patterns aside.
+        As ``check_target_module_exists`` in ``peft/tuners/tuners_utils.py``.
         """
-        parts = module.split(".")
-        ends = {".".join(parts[start:]) for start in range(len(parts))}
-        if not self.excluded.isdisjoint(ends):
+        if _names_it(self.excluded, module):
             return False
-        if self.targets is None or module in self.targets:
+        if not _names_it(self.targets, module):
+            return False
+        if self.layers is None or isinstance(self.targets, Pattern) or module in self.targets:
             return True
-        # The first number after two parts of a name: experts inside a layer have numbers as well.
-        numbers = [int(part) for part in parts[2:-1] if part.isdecimal()]
-        in_layer = self.layers is None or not self.layers.isdisjoint(numbers[:1])
-        return in_layer and not self.targets.isdisjoint(ends)
+        return _layer(module, self.numbered) in self.layers
+
+
+def _layer(module: str, numbered: tuple[str, ...]) -> int | None:
+    """Number of the layer that a module is in; the first one, as experts inside have numbers."""
+    pairs = list(itertools.pairwise(module.split(".")[:-1]))
+    for part in numbered:
+        for before, number in pairs:
+            if before == part and number.isdecimal():
+                return int(number)
+    if not numbered:
+        for _, number in pairs[1:]:
+            if number.isdecimal():
+                return int(number)
+    return None
+
+
+def _names_it(names: Names, module: str) -> bool:
+    """Whether a module's name is matched as a whole, or ends as one of the names says."""
+    if isinstance(names, Pattern):
+        return names.matches(module)
+    parts = module.split(".")
+    return not names.isdisjoint(".".join(parts[start:]) for start in range(len(parts)))
 
 
 def read_bounded(file: BinaryIO, name: str) -> bytes:
@@ -112,6 +141,7 @@ def parse_config(text: bytes, base: BaseModel, *, max_rank: int) -> AdapterConfi
         targets=_targets(config),
         excluded=_excluded(config),
         layers=_layers(config),
+        numbered=_numbered(config),
     )
 
 
@@ -171,26 +201,27 @@ def _scaling(config: dict[str, Any], rank: int) -> float:
         raise _refused(Fault.TOO_LARGE, "lora_alpha", config, "of no use; train anew") from None
 
 
-def _targets(config: dict[str, Any]) -> frozenset[str] | None:
-    if not config.get("target_modules"):
-        raise _refused(Fault.CONFIG_FIELD, "target_modules", config, "must name a module")
-    return _names(config, "target_modules")
+def _targets(config: dict[str, Any]) -> Names:
+    field = "target_modules"
+    names = config.get(field)
+    if not names:
+        raise _refused(Fault.CONFIG_FIELD, field, config, "must name a module")
+    if isinstance(names, str) and names.lower() == "all-linear":
+        return _ALL_LINEAR
+    return _names(config, field)
 
 
-def _excluded(config: dict[str, Any]) -> frozenset[str]:
-    if not config.get("exclude_modules"):
-        return frozenset()
-    return _names(config, "exclude_modules") or frozenset()
+def _excluded(config: dict[str, Any]) -> Names:
+    return _names(config, "exclude_modules") if config.get("exclude_modules") else frozenset()
 
 
-def _names(config: dict[str, Any], field: str) -> frozenset[str] | None:
-    """Ends of modules' names; None for a pattern.
-
-    A pattern is not tried on anything: whoever writes one could make it take for ever.
-    """
+def _names(config: dict[str, Any], field: str) -> Names:
     names = config[field]
     if isinstance(names, str):
-        return None
+        try:
+            return Pattern(names)
+        except PatternError as error:
+            raise _refused(Fault.CONFIG_FIELD, field, config, f"{error}; list the names") from None
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return frozenset(names)
     raise _refused(Fault.CONFIG_FIELD, field, config, "must be a list of names, or a pattern")
@@ -206,6 +237,16 @@ def _layers(config: dict[str, Any]) -> frozenset[int] | None:
         case [*numbers] if all(type(number) is int for number in numbers):
             return frozenset(numbers)
     raise _refused(Fault.CONFIG_FIELD, field, config, "must be a number, or a list of numbers")
+
+
+def _numbered(config: dict[str, Any]) -> tuple[str, ...]:
+    field = "layers_pattern"
+    names = config.get(field) or []
+    names = [names] if isinstance(names, str) else names
+    # PEFT takes regular expressions here as well; people write "layers" or "h".
+    if isinstance(names, list) and all(isinstance(n, str) and n.isidentifier() for n in names):
+        return tuple(names)
+    raise _refused(Fault.CONFIG_FIELD, field, config, "must be a part of a name, as 'layers'")
 
 
 def _refused(fault: Fault, field: str, config: dict[str, Any], remedy: str) -> ValidationError:

@@ -79,6 +79,11 @@ FIELDS: list[tuple[Fault, dict[str, object], str]] = [
     (Fault.CONFIG_FIELD, {"target_modules": ""}, "target_modules"),
     (Fault.CONFIG_FIELD, {"target_modules": ["q_proj", 1]}, "target_modules"),
     (Fault.CONFIG_FIELD, {"exclude_modules": {"q_proj": 1}}, "exclude_modules"),
+    (Fault.CONFIG_FIELD, {"exclude_modules": "(?i)q_proj"}, "exclude_modules"),
+    (Fault.CONFIG_FIELD, {"target_modules": "(?!lm_head).*"}, "list the names"),
+    (Fault.CONFIG_FIELD, {"target_modules": "("}, "target_modules"),
+    (Fault.CONFIG_FIELD, {"layers_pattern": ".*"}, "layers_pattern"),
+    (Fault.CONFIG_FIELD, {"layers_pattern": [1]}, "layers_pattern"),
     (Fault.CONFIG_FIELD, {"layers_to_transform": "7"}, "layers_to_transform"),
     (Fault.CONFIG_FIELD, {"layers_to_transform": [True]}, "layers_to_transform"),
     (Fault.WRONG_BASE, {"base_model_name_or_path": "Org/Tiny-Instruct"}, "Tiny-Instruct"),
@@ -183,14 +188,20 @@ def test_a_module_that_is_not_targeted(validator: Validator, folder: Path) -> No
     assert error.code == Fault.NOT_TARGETED
     assert "v_proj" in str(error)
     validator.check(write_adapter(folder, arrays, config(target_modules=list(LAYERS))))
-    validator.check(write_adapter(folder, arrays, config(target_modules="(a+)+$")))
+    error = refused(validator, write_adapter(folder, arrays, config(target_modules="(a+)+$")))
+    assert error.code == Fault.NOT_TARGETED
 
 
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
         ({"exclude_modules": ["v_proj"]}, "v_proj"),
-        ({"exclude_modules": ["v_proj"], "target_modules": "a pattern"}, "v_proj"),
+        ({"exclude_modules": ["v_proj"], "target_modules": ".*proj"}, "v_proj"),
+        ({"exclude_modules": r".*\.v_.*"}, "v_proj"),
+        ({"target_modules": r".*\.1\..*proj"}, "layers.0"),
+        ({"target_modules": "_proj"}, "q_proj"),  # the whole name, not its end
+        ({"layers_to_transform": [0, 1], "layers_pattern": "h"}, "layers.0"),
+        ({"layers_to_transform": [1], "layers_pattern": ["h", "layers"]}, "layers.0"),
         ({"layers_to_transform": [1, 7]}, "layers.0"),
         ({"layers_to_transform": 0}, "layers.1"),
     ],
@@ -208,6 +219,11 @@ def test_modules_that_peft_would_ignore(
     [
         {"exclude_modules": ["proj", "k_proj"]},
         {"exclude_modules": []},
+        {"exclude_modules": "q_proj"},  # of the whole name, not its end
+        {"target_modules": r"model\.layers\.[01]\.self_attn\.(q|v)_proj"},
+        {"target_modules": "all-linear"},
+        {"layers_to_transform": [0, 1], "layers_pattern": ["h", "layers"]},
+        {"layers_pattern": "h"},  # without numbers of layers it says nothing
         {"layers_to_transform": [0, 1]},
         {"layers_to_transform": []},
         {"layers_to_transform": 7, "target_modules": list(LAYERS)},  # exact names come first
