@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_no_server, add_store
+from perce_serving.cli.options import add_command, add_no_server, add_store, check_no_server
 from perce_serving.store import LocalStore
 
 DESCRIPTION = """\
@@ -28,6 +28,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    check_no_server(args)
     store = LocalStore(args.store)
     count = size = 0
     for user in store.users():

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from perce_serving.engine.presence import Presence
+from perce_serving.errors import StoreError
 from perce_serving.validate import DEFAULT_RANK, ENGINE_RANKS
 
 
@@ -59,6 +61,20 @@ def add_no_server(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="no server uses the store now: delete the files as well",
     )
+
+
+def check_no_server(args: argparse.Namespace) -> None:
+    """Take somebody at the word of ``--no_server``, but where a server says otherwise.
+
+    Raises:
+        StoreError: a server uses the store.
+        OSError: the store cannot be read.
+    """
+    if args.no_server and not Presence(args.store).is_alone():
+        raise StoreError(
+            f"{args.store}: a server uses it, and may read these files again; "
+            "leave out --no_server: it deletes them itself when it can"
+        )
 
 
 def add_max_lora_rank(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perce_serving.cli.options import add_command, add_no_server, add_store, add_user
+from perce_serving.cli.options import (
+    add_command,
+    add_no_server,
+    add_store,
+    add_user,
+    check_no_server,
+)
 from perce_serving.errors import KeyFileError, StoreError
 from perce_serving.store import LocalStore
 from perce_serving.tenant.keys import KeyEntry, KeyFile
@@ -100,6 +106,7 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 def _retire(args: argparse.Namespace) -> int:
+    check_no_server(args)
     store = LocalStore(args.store)
     version = _find(store, args.user, args.version)
     store.retire(args.user, version)
@@ -110,6 +117,7 @@ def _retire(args: argparse.Namespace) -> int:
 
 
 def _erase(args: argparse.Namespace) -> int:
+    check_no_server(args)
     # The keys first: nobody gets in while the versions are withdrawn.
     revoked = _revoke_keys(args)
     known = LocalStore(args.store).erase(args.user, delete=args.no_server)

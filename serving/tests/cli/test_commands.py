@@ -15,6 +15,7 @@ import pytest
 import perce_serving
 from perce_serving.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from perce_serving.cli import main
+from perce_serving.engine.presence import Presence
 from perce_serving.store import LocalStore
 from validate.adapters import config, weights, write_adapter
 
@@ -73,6 +74,26 @@ def test_what_was_withdrawn_is_collected(good: Said, place: Path) -> None:
     assert [version.version for version in store.versions("alice")] == [two]
     assert store.users() == ["alice"]
     assert good("collect --store adapters --no-server") == "deleted: 0 versions, 0 bytes\n"
+
+
+def test_nothing_is_deleted_while_a_server_runs(good: Said, fails: Said, place: Path) -> None:
+    one = good(f"{PUBLISH} runs/alice").split()[4]
+    good(f"{PUBLISH} runs/better")
+    good("keys create --keys keys.json --user alice")
+    commands = [
+        f"retire --store adapters --user alice --no-server {one}",
+        "collect --store adapters --no-server",
+        "erase --store adapters --keys keys.json --user alice --no-server",
+    ]
+    with Presence(place / "adapters"):
+        for command in commands:
+            assert "a server uses it" in fails(command)
+        assert len(show(good)) == 2
+        assert "retired" not in good("show --store adapters --user alice")
+        good(f"retire --store adapters --user alice {one}")
+    for command in commands:
+        assert "deleted" in good(command)
+    assert LocalStore(place / "adapters").users() == []
 
 
 def test_erasing_with_a_mistyped_file_of_keys(good: Said, fails: Said) -> None:
