@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perce.data.encode import tokenizer_hash
 from perce.data.fit import FittedRecord, Fitter
 from perce.data.fitting import Recipe, Worker, fit_all
 from perce.data.prompts import PromptTemplate
@@ -20,7 +21,7 @@ from perce.data.retrieval import METHODS
 from perce.data.sources.base import Source, check_split
 from perce.data.store import FORMAT_VERSION, META_FILE, StoreWriter, is_prepared_folder, restore
 from perce.errors import OptionError, RecordError, StoreError
-from perce.tokens import PreparedData, read_meta, reading, tokenizer_hash
+from perce.tokens import PreparedData, read_meta, reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

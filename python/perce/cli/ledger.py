@@ -169,8 +169,8 @@ def _pieces(
 
 def _own_tokenizer(folder: Path, data: PreparedData) -> TokenizerFile | None:
     """The tokenizer that the run saved beside its weights or in a checkpoint."""
+    from perce.data.encode import tokenizer_hash
     from perce.data.pieces import TOKENIZER_FILE, TokenizerFile
-    from perce.tokens import tokenizer_hash
 
     run = folder.parent
     for place in (folder, run, *folder.glob("checkpoint-*"), *run.glob("checkpoint-*")):
