@@ -29,8 +29,8 @@ class Renderer:
 
     The base model, which has none, gets perce's defaults: four items by BM25.
 
-    It works in one thread of its own, off the event loop: a prompt takes a millisecond or, of a
-    large profile, tens of them; and a tokenizer is not for several threads.
+    It works in one thread of its own, off the event loop: a prompt takes some 10 ms of a core, of
+    the largest profile over 100; and a tokenizer is not for several threads.
 
     Args:
         served: how the server makes prompts.
