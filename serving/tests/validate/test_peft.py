@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 
 from perce_serving.errors import ValidationError
 from perce_serving.store import LocalStore
 from perce_serving.validate import BaseModel, Fault, Validator
+from perce_serving.validate.config import parse_config
+from validate.adapters import config
 
 COMMON = {
     "vocab_size": 64,
@@ -106,6 +113,32 @@ def test_options_that_are_not_served(saved: Saved, options: dict[str, Any], faul
     with pytest.raises(ValidationError) as error:
         validator.check(folder)
     assert error.value.code == fault
+
+
+PARTS = ["model", "layers", "h", "experts", "q_proj", "v_proj", "0", "1", "2"]
+NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=7).map(".".join)
+ENDS = st.lists(NAMES | st.sampled_from(["q_proj", "v_proj"]), min_size=1, max_size=3)
+PATTERNS = st.sampled_from(
+    [r".*\.q_proj", r"model\..*(q|v)_proj", r"(\w+\.)*[12]\.\w+", "q_proj", r".*\.(?:h|layers)\..*"]
+)
+CONFIGS = st.fixed_dictionaries({
+    "target_modules": ENDS | PATTERNS,
+    "exclude_modules": st.none() | ENDS | PATTERNS,
+    "layers_to_transform": st.none() | st.integers(0, 2) | st.lists(st.integers(0, 2), max_size=2),
+    "layers_pattern": st.none() | st.sampled_from(["h", "layers", ["layers", "h"], ["h"], []]),
+})  # fmt: skip
+
+
+@given(CONFIGS, st.lists(NAMES, min_size=1, max_size=10))
+def test_which_modules_an_adapter_is_for(changes: dict[str, Any], modules: list[str]) -> None:
+    parsed = parse_config(
+        json.dumps(config(**changes)).encode(), BaseModel(name="tiny", layers={}), max_rank=8
+    )
+    theirs = types.SimpleNamespace(modules_to_save=None, target_parameters=None, **changes)
+    for module in modules:
+        found = check_target_module_exists(theirs, module)
+        loaded = bool(found) and not isinstance(found, _ExcludedModule)
+        assert parsed.is_for(module) == loaded, module
 
 
 def test_another_family_s_adapter(saved: Saved) -> None:
