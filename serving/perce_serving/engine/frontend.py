@@ -24,7 +24,7 @@ class Request(Protocol):
 
 
 class Engine(Protocol):
-    """What is used of vLLM's ``EngineClient``."""
+    """What is used of vLLM's ``AsyncLLM``."""
 
     async def list_loras(self) -> set[int]:
         """Numbers of the adapters that the engine holds."""
