@@ -73,12 +73,13 @@ def test_the_routes_that_runtime_loading_opens_are_closed(site: Site) -> None:
 def test_a_new_version_is_the_next_requests_while_the_old_one_finishes(site: Site) -> None:
     old = site.publish("eve", 3)
     eve = site.client("eve")
-    wanted = say(eve, max_tokens=600, extra_body={"ignore_eos": True})
+    wanted = say(eve, max_tokens=1500, extra_body={"ignore_eos": True})
     assert wanted.model == adapter_name("eve", old)
+    site.adapter(4)  # made now: while the stream runs, nothing is to take long
 
     ended = threading.Event()
     chunks: list[Any] = []
-    with say(eve, max_tokens=600, extra_body={"ignore_eos": True}, stream=True) as stream:
+    with say(eve, max_tokens=1500, extra_body={"ignore_eos": True}, stream=True) as stream:
         chunks.append(next(stream))
 
         def read() -> None:
