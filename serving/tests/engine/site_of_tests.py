@@ -37,6 +37,7 @@ class Site:
         self.keys = KeyFile(root / "keys.json")
         self.operator = self.keys.create(Caller(operator=True)).text
         self._validator = Validator(BaseModel.read(self.model), max_rank=RANK)
+        self._clients: list[openai.OpenAI] = []
 
     def adapter(self, seed: int) -> Path:
         """A folder with the adapter of this seed."""
@@ -54,7 +55,14 @@ class Site:
     def client(self, user: str) -> openai.OpenAI:
         """A stock client with a new key of the user's."""
         key = self.keys.create(Caller(user=user)).text
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close the clients' connections, which they keep open."""
+        for client in self._clients:
+            client.close()
 
     def get(self, path: str) -> tuple[int, str]:
         """What the operator gets."""
@@ -129,6 +137,7 @@ def serving(root: Path, port: int) -> Iterator[Site]:
         yield site
         assert server.poll() is None, log.read_text(errors="replace")[-4000:]
     finally:
+        site.close()
         server.terminate()
         try:
             server.wait(60)
